@@ -1,0 +1,8 @@
+//! The core of the Mizan cache, usable from any Rust program: one key for one call (`protocol.md` §1), two backends
+//! (§3), purges (§4) and leases that keep a purge from being undone by a slow reader (§5).
+#![forbid(unsafe_code)]
+
+pub mod canonical;
+pub mod error;
+pub mod key;
+pub mod memory;
