@@ -2,7 +2,7 @@
 
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { collect, installWithApt, isProgram, Missing, root, runMain } from './system.mjs'
+import { collect, installWithApt, isProgram, PlainError, root, runMain } from './system.mjs'
 
 /** The newest redis-py that runs on Python 3.9. */
 const REDIS_PY = 'redis==7.0.1'
@@ -18,7 +18,7 @@ export async function findPython() {
   if (await isReady()) {
     return PYTHON
   }
-  throw new Missing('The Python environment of the tests is not set up: run `node scripts/python.mjs` once.')
+  throw new PlainError('The Python environment of the tests is not set up: run `node scripts/python.mjs` once.')
 }
 
 /**
@@ -36,7 +36,7 @@ export async function providePython() {
   if ((await installWithApt(['python3', 'python3-pip', 'python3-venv'])) && (await setUp())) {
     return PYTHON
   }
-  throw new Missing(
+  throw new PlainError(
     'The tests need Python 3.9 or newer with venv and pip, and redis-py from PyPI: install Python ' +
       '(Debian and Ubuntu: apt-get install python3 python3-pip python3-venv; macOS: brew install python; ' +
       'others: https://www.python.org/downloads) and see that PyPI can be reached.',

@@ -2,7 +2,7 @@
 
 import { mkdir, rm, symlink } from 'node:fs/promises'
 import { join } from 'node:path'
-import { collect, findInPath, installWithApt, isProgram, Missing, root, runMain } from './system.mjs'
+import { collect, findInPath, installWithApt, isProgram, PlainError, root, runMain } from './system.mjs'
 
 const OLDEST = 7
 const LINK = join(root, 'target', 'redis', 'redis-server')
@@ -17,14 +17,16 @@ export async function findRedisServer() {
     if (await isNewEnough(named)) {
       return named
     }
-    throw new Missing(`REDIS_SERVER (${named}) is no redis-server of version ${OLDEST} or newer: correct or unset it.`)
+    throw new PlainError(
+      `REDIS_SERVER (${named}) is no redis-server of version ${OLDEST} or newer: correct or unset it.`,
+    )
   }
   for (const candidate of [await findInPath('redis-server'), LINK]) {
     if (candidate !== undefined && (await isNewEnough(candidate))) {
       return candidate
     }
   }
-  throw new Missing(
+  throw new PlainError(
     `The tests need redis-server ${OLDEST} or newer: install it (Debian 12 and Ubuntu 24.04: apt-get install redis-server; ` +
       'macOS: brew install redis; others: https://redis.io/downloads) or name one in REDIS_SERVER.',
   )

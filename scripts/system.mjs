@@ -14,8 +14,8 @@ export const root = fileURLToPath(new URL('..', import.meta.url))
  */
 const needsShell = (command) => process.platform === 'win32' && ['npm', 'npx'].includes(command)
 
-/** Something that the machine lacks. Its message is one sentence that says how to get it. */
-export class Missing extends Error {}
+/** An error that its message explains in full, in one sentence that also says what to do. */
+export class PlainError extends Error {}
 
 /**
  * Runs a command in the repository with its output shown.
@@ -116,14 +116,14 @@ export async function installWithApt(packages) {
 }
 
 /**
- * Runs a script's main function: what is missing is one sentence, anything else an error with its stack.
+ * Runs a script's main function: a plain error is its one sentence, anything else comes with its stack.
  * @param {() => Promise<void>} main
  */
 export async function runMain(main) {
   try {
     await main()
   } catch (error) {
-    console.error(error instanceof Missing ? error.message : error)
+    console.error(error instanceof PlainError ? error.message : error)
     process.exitCode = 1
   }
 }
