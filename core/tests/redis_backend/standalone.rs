@@ -1,9 +1,8 @@
 //! The Redis backend on real servers.
 
-mod support;
-
 use std::time::Duration;
 
+use crate::support::{Server, cache, call, config, redis_config, until};
 use bytes::Bytes;
 use mizan_cache_core::{
     cache::{Cache, Purge, PutOptions},
@@ -13,7 +12,6 @@ use mizan_cache_core::{
     stats::Circuit,
 };
 use redis::AsyncCommands;
-use support::{Server, cache, call, config, redis_config, until};
 
 const VALUE: Bytes = Bytes::from_static(br#"{"name":"Ada"}"#);
 
