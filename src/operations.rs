@@ -79,7 +79,7 @@ impl Handle {
             Ok(held) => held,
             Err(error) => return env.rejection(&error),
         };
-        let mut operation = {
+        let operation = {
             let _context = held.is_remote.then(|| runtime().enter());
             let mut operation = start(&held);
             // One that is ready needs no other thread. For one that is not, this sends its command.
