@@ -10,9 +10,12 @@ test('keys stand in code point order at every depth, and there is no white space
 
 test('everything but the order is as JSON.stringify does it', () => {
   fc.assert(
-    fc.property(fc.anything({ withDate: true, withBoxedValues: true, withSparseArray: true, withNullPrototype: true }), (value) => {
-      expect(JSON.parse(deterministicJson(value))).toStrictEqual(JSON.parse(JSON.stringify(value) ?? 'null'))
-    }),
+    fc.property(
+      fc.anything({ withDate: true, withBoxedValues: true, withSparseArray: true, withNullPrototype: true }),
+      (value) => {
+        expect(JSON.parse(deterministicJson(value))).toStrictEqual(JSON.parse(JSON.stringify(value) ?? 'null'))
+      },
+    ),
     { numRuns: 2000 },
   )
 })

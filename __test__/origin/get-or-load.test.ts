@@ -1,6 +1,7 @@
 import { describe, expect, test, vi } from 'vitest'
+import type { Cache } from '../../binding/index.ts'
 import { getOrLoad, type LoadCall, type OriginCache } from '../../origin/index.ts'
-import { deferred, openCache } from './support.ts'
+import { BACKENDS, deferred, onBackend, openCache } from './support.ts'
 
 const PARAMS = { user_id: 5 }
 
@@ -15,16 +16,20 @@ function gatedLoad() {
   return { load, gates }
 }
 
-async function stored(cache: OriginCache, value: string): Promise<void> {
-  await vi.waitFor(() => expect(cache.peek('user', PARAMS)).toBe(value))
+async function stored(cache: Cache, value: string): Promise<void> {
+  await vi.waitFor(async () => expect(await cache.get('user', PARAMS)).toBe(value))
 }
 
-describe('within a process', () => {
+describe.each(BACKENDS)('within a process, on %s', (backend) => {
+  const openCache = onBackend(backend)
+
   test('a miss is loaded and stored, a hit is not loaded', async () => {
     const cache = openCache()
     expect(await getOrLoad(cache, 'user', PARAMS, {}, () => 'loaded')).toBe('loaded')
     await stored(cache, 'loaded')
-    expect(await getOrLoad(cache, 'user', PARAMS, {}, () => Promise.reject(new Error('a hit was loaded')))).toBe('loaded')
+    expect(await getOrLoad(cache, 'user', PARAMS, {}, () => Promise.reject(new Error('a hit was loaded')))).toBe(
+      'loaded',
+    )
   })
 
   test('a thousand concurrent misses load once', async () => {
@@ -132,11 +137,13 @@ describe('within a process', () => {
     const cache = openCache()
     await getOrLoad(cache, 'user', PARAMS, { ttl: 0.2 }, () => 'short')
     await stored(cache, 'short')
-    await vi.waitFor(() => expect(cache.peek('user', PARAMS)).toBeNull())
+    await vi.waitFor(async () => expect(await cache.get('user', PARAMS)).toBeNull())
   })
 })
 
-describe('while somebody else holds the lease', () => {
+describe.each(BACKENDS)('while somebody else holds the lease, on %s', (backend) => {
+  const openCache = onBackend(backend)
+
   // A lease taken by hand stands for another process: this one has no load under it.
   const never = () => Promise.reject(new Error('loaded in vain'))
 

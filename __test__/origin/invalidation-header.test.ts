@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { formatInvalidation, parseInvalidation } from '../../origin/index.ts'
 import { deriveCacheKey } from '../../binding/index.ts'
+import { formatInvalidation, parseInvalidation } from '../../origin/index.ts'
 import { SECRET } from './support.ts'
 
 test('targets are joined by a comma and a space, parameters follow a semicolon', () => {
@@ -13,7 +13,9 @@ test('targets are joined by a comma and a space, parameters follow a semicolon',
 test('only unreserved characters stay as they are', () => {
   const ascii = Array.from({ length: 128 }, (_, code) => String.fromCharCode(code)).join('')
   const [, value = ''] = formatInvalidation([{ context: 'c', params: { a: ascii } }]).split('=')
-  expect(value.replaceAll(/%[0-9A-F]{2}/g, '')).toBe('-.0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz~')
+  expect(value.replaceAll(/%[0-9A-F]{2}/g, '')).toBe(
+    '-.0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz~',
+  )
   expect(formatInvalidation([{ context: 'c', params: { a: 'é, \r\nX-Evil: 1;b=2' } }])).toBe(
     'c;a=%C3%A9%2C%20%0D%0AX-Evil%3A%201%3Bb%3D2',
   )
@@ -51,11 +53,17 @@ test('several targets are read in their order, each once', () => {
 })
 
 test('an entry without parameters is told as its context', () => {
-  expect(parseInvalidation(formatInvalidation([{ context: 'news', params: {} }]))).toEqual([{ context: 'news', params: null }])
+  expect(parseInvalidation(formatInvalidation([{ context: 'news', params: {} }]))).toEqual([
+    { context: 'news', params: null },
+  ])
 })
 
 test('a header that would be too long for a proxy tells whole contexts', () => {
-  const targets = [{ context: 'user', params: { name: 'x'.repeat(5000) } }, { context: 'user', params: { name: 'y' } }, 'news']
+  const targets = [
+    { context: 'user', params: { name: 'x'.repeat(5000) } },
+    { context: 'user', params: { name: 'y' } },
+    'news',
+  ]
   expect(formatInvalidation(targets)).toBe('user, news')
 })
 

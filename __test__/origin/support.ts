@@ -1,8 +1,9 @@
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { expect, onTestFinished } from 'vitest'
+import { afterAll, beforeAll, beforeEach, expect, onTestFinished } from 'vitest'
 import { Cache, type CacheOptions } from '../../binding/index.ts'
-import type { Origin } from '../../origin/index.ts'
+import type { Identity, Origin, RequestHead } from '../../origin/index.ts'
+import { type Observer, RedisServer } from '../support/redis-server.ts'
 
 export const SECRET = 'a secret of the tests, 32 bytes or more'
 
@@ -11,6 +12,25 @@ export function openCache(options: Partial<CacheOptions> = {}): Cache {
   const cache = new Cache({ secret: SECRET, ...options })
   onTestFinished(() => cache.close())
   return cache
+}
+
+export const BACKENDS = ['memory', 'redis'] as const
+
+/** Opens caches on a backend, which is empty when a test begins. To be called in the suite that uses it. */
+export function onBackend(backend: (typeof BACKENDS)[number]): typeof openCache {
+  let server: RedisServer | undefined
+  let observer: Observer | undefined
+  if (backend === 'redis') {
+    beforeAll(async () => {
+      server = await RedisServer.start()
+      observer = await server.observe()
+    })
+    beforeEach(async () => {
+      await observer?.flushAll()
+    })
+    afterAll(() => server?.stop())
+  }
+  return (options) => openCache(server === undefined ? { ...options } : { redisUrl: server.url, ...options })
 }
 
 type AnyOrigin = Pick<Origin<never>, 'fetch' | 'node'>
@@ -62,6 +82,12 @@ export async function receive(responding: Response | Promise<Response>): Promise
   }
 }
 
+/** The user is named by a header: how users prove who they are is not the origin's business. */
+export function authenticate(request: RequestHead): Identity | null {
+  const id = request.headers.get('x-user')
+  return id === null ? null : { id }
+}
+
 /** The request of a mutation call. */
 export function call(fn: string, args: unknown = {}, headers: Record<string, string> = {}): [string, RequestInit] {
   const body = JSON.stringify({ fn, args })
@@ -69,7 +95,11 @@ export function call(fn: string, args: unknown = {}, headers: Record<string, str
 }
 
 /** A promise and its settling. */
-export function deferred<T = void>(): { promise: Promise<T>; resolve: (value: T) => void; reject: (error: Error) => void } {
+export function deferred<T = void>(): {
+  promise: Promise<T>
+  resolve: (value: T) => void
+  reject: (error: Error) => void
+} {
   let resolve: (value: T) => void = () => {}
   let reject: (error: Error) => void = () => {}
   const promise = new Promise<T>((onResolved, onRejected) => {
