@@ -80,7 +80,10 @@ pub struct Error {
 impl Error {
     /// An error with its code and a message, which must hold neither a secret nor a value.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { code, message: message.into() }
+        Self {
+            code,
+            message: message.into(),
+        }
     }
 
     /// What went wrong.

@@ -5,4 +5,5 @@
 pub mod canonical;
 pub mod error;
 pub mod key;
+pub mod lease;
 pub mod memory;
