@@ -7,8 +7,8 @@ import re
 
 MAX_BYTES = 1_048_576
 INTEGERS = range(-(2**63), 2**64)
-CONTEXT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
-PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+CONTEXT = re.compile(rb"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+PLAIN_NAME = re.compile(r"[A-Za-z_$][A-Za-z0-9_$]{0,63}")
 LITERAL = re.compile(r"[ !#-\[\]-~]+")  # what JSON writes as it is, one byte each
 SHORT_ESCAPE = re.compile(r'["\\\b\t\n\f\r]')  # two bytes each; any other UTF-16 unit takes six
 
@@ -90,8 +90,8 @@ def canonical(context, params=None, user_id=None, rev=0):
 
 
 def derive_cache_key(secret, context, params=None, user_id=None, rev=0):
-    if type(context) is not str or not CONTEXT.fullmatch(context):
-        raise MizanError("CONTEXT", f"context: must match {CONTEXT.pattern}")
+    if type(context) is not str or not CONTEXT.fullmatch(encoded(context, "utf-8", "context")):
+        raise MizanError("CONTEXT", "context: must match [A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
     key = encoded(secret, "utf-8", "secret") if type(secret) is str else secret
     if type(key) is not bytes or not key:
         raise MizanError("SECRET", "secret: must be non-empty text or bytes")

@@ -333,7 +333,7 @@ const kinds: { weight: number; arbitrary: fc.Arbitrary<Case> }[] = [
       unpaired.map((faulty) => ({ secret: faulty, secretHex: null })),
     ),
   },
-  { weight: 1, arbitrary: kind('surrogate in the context', 'ERR_MIZAN_CONTEXT', unpaired.map((faulty) => ({ context: faulty }))) },
+  { weight: 1, arbitrary: kind('surrogate in the context', 'ERR_MIZAN_SURROGATE', unpaired.map((faulty) => ({ context: faulty }))) },
   { weight: 4, arbitrary: kind('illegal context', 'ERR_MIZAN_CONTEXT', illegalContext.map((faulty) => ({ context: faulty }))) },
   {
     weight: 4,
