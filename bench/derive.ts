@@ -26,7 +26,7 @@ const cases: { name: string; params: (call: number) => Params }[] = [
   { name: 'no parameters', params: () => ({}) },
   { name: '2 parameters', params: (call) => parameters(2, call) },
   { name: '10 parameters', params: (call) => parameters(10, call) },
-  { name: '2 parameters, not ASCII', params: (call) => ({ 'città': `São Paulo ${call}`, query: '東京 🗼' }) },
+  { name: '2 parameters, not ASCII', params: (call) => ({ città: `São Paulo ${call}`, query: '東京 🗼' }) },
 ]
 
 type Derive = (secret: string, context: string, params: Params) => string

@@ -76,6 +76,8 @@ export function deriveCacheKey(
   userId?: string | number | bigint | null,
   rev?: number,
 ): string {
-  const digest = createHmac('sha256', secret).update(canonical(context, params, userId, rev)).digest('hex')
+  const digest = createHmac('sha256', secret)
+    .update(canonical(context, params, userId, rev))
+    .digest('hex')
   return `ctx:${context}:${digest}`
 }

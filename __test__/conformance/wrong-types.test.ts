@@ -5,7 +5,7 @@
 
 import { readFileSync } from 'node:fs'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import * as addon from '../../binding/index.ts'
+import type * as addon from '../../binding/index.ts'
 import { type WrongValue, wrongValues } from '../support/cases-wrong-types.ts'
 
 const SECRET = 'canon-v1-test-secret-0123456789abcdef'
@@ -41,11 +41,7 @@ const plainObjects = [
 ]
 /** What has Object.prototype and nothing that is refused inside, though one may refuse it as well. */
 const unclear = ['an object with a symbol key', 'globalThis']
-const bytes = [
-  'a Uint8Array',
-  'a Buffer',
-  'a Uint8Array of a resizable buffer',
-]
+const bytes = ['a Uint8Array', 'a Buffer', 'a Uint8Array of a resizable buffer']
 /** Bytes that may be refused, but must not be misread. */
 const unclearBytes = [
   'a Uint8Array of shared memory',
@@ -59,12 +55,10 @@ const paramsVerdict = (value: unknown, name: string): Verdict =>
   unclear.includes(name) ? 'either' : accepts(value === undefined || value === null || plainObjects.includes(name))
 const userVerdict = (value: unknown, name: string) =>
   accepts(
-    value === undefined ||
-      value === null ||
-      isInteger(value) ||
-      (isWellFormed(value) && name !== 'a string of 2 MiB'),
+    value === undefined || value === null || isInteger(value) || (isWellFormed(value) && name !== 'a string of 2 MiB'),
   )
-const revVerdict = (value: unknown) => accepts(value === undefined || (Number.isSafeInteger(value) && Number(value) >= 0))
+const revVerdict = (value: unknown) =>
+  accepts(value === undefined || (Number.isSafeInteger(value) && Number(value) >= 0))
 const memberVerdict = (value: unknown, name: string): Verdict => {
   if (unclear.includes(name)) return 'either'
   const number = typeof value === 'number' && Number.isFinite(value) && (!Number.isInteger(value) || isInteger(value))
@@ -74,12 +68,12 @@ const memberVerdict = (value: unknown, name: string): Verdict => {
 }
 
 const PARAM_CODES = ['PARAM_TYPE', 'PARAM_NUMBER', 'SURROGATE', 'DEPTH', 'SIZE']
-const position = (
-  name: string,
-  codes: string[],
-  verdict: Position['verdict'],
-  call: Position['call'],
-): Position => ({ name, codes: codes.map((code) => `ERR_MIZAN_${code}`), verdict, call })
+const position = (name: string, codes: string[], verdict: Position['verdict'], call: Position['call']): Position => ({
+  name,
+  codes: codes.map((code) => `ERR_MIZAN_${code}`),
+  verdict,
+  call,
+})
 
 /** `context, params` and the scope (with what `extra` adds to it), of a function that takes these in this order. */
 function keyPositions(call: (context: never, params: never, scope: never) => unknown, extra: object = {}): Position[] {
@@ -129,9 +123,7 @@ function putPositions(put: (context: string, params: object, value: never, optio
 function secretVerdict(leastBytes: number) {
   return (value: unknown, name: string): Verdict => {
     if (unclearBytes.includes(name)) return 'either'
-    return accepts(
-      bytes.includes(name) || (isWellFormed(value) && Buffer.byteLength(value as string) >= leastBytes),
-    )
+    return accepts(bytes.includes(name) || (isWellFormed(value) && Buffer.byteLength(value as string) >= leastBytes))
   }
 }
 

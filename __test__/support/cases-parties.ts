@@ -5,10 +5,10 @@ import { once } from 'node:events'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import type { Case, Language } from './cases.ts'
-import { type Arguments, type Call, decodeCall, type Shape, type Wire, withoutJavaScript } from './cases-wire.ts'
+import { type Arguments, type Call, decodeCall, type Wire, withoutJavaScript } from './cases-wire.ts'
 
 /** `error` is the error's code, or what else it was. */
-export type Outcome = { key?: string; canonical?: string } | { error: string; message: string }
+export type Outcome = { key: string; canonical?: string } | { error: string; message: string }
 
 export interface Party {
   name: string
@@ -64,7 +64,9 @@ export class Filter implements Party {
     createInterface({ input: this.#process.stdout }).on('line', (line) => this.#waiting.shift()?.resolve(line))
   }
 
-  async ask(calls: ({ [member in keyof Call]?: unknown } & { py?: string; canonicalOnly?: true })[]): Promise<Outcome[]> {
+  async ask(
+    calls: ({ [member in keyof Call]?: unknown } & { py?: string; canonicalOnly?: true })[],
+  ): Promise<Outcome[]> {
     const lines = calls.map((call, id) => {
       this.#process.stdin.write(`${JSON.stringify({ id: String(id), ...call })}\n`)
       return new Promise<string>((resolve, reject) => this.#waiting.push({ resolve, reject }))
@@ -89,35 +91,3 @@ export const python = () => new Filter('Python', 'py', 'python3', ['__test__/ref
 /** Builds the filter if it is not built, which on a fresh checkout takes minutes. */
 export const rust = () =>
   new Filter('Rust', 'rs', 'cargo', ['run', '--quiet', '--package', 'mizan-cache-core', '--example', 'conformance'])
-
-/** What is wrong with the parties' answers to a case, if anything is. */
-export function disagreement(subject: Pick<Case, 'expected'>, answers: Map<string, Outcome>): string | undefined {
-  const keys = new Set<string | undefined>()
-  for (const [name, outcome] of answers) {
-    const code = 'error' in outcome ? outcome.error : 'key'
-    const asExpected = subject.expected === 'error' ? code.startsWith('ERR_MIZAN_') : code === subject.expected
-    if (!asExpected) return `${name} gives ${code}, expected ${subject.expected}`
-    keys.add('key' in outcome ? outcome.key : undefined)
-  }
-  return keys.size > 1 ? 'the keys differ' : undefined
-}
-
-/** The parties' answers to cases, and the first case on which they do not agree. */
-export async function firstDisagreement(
-  parties: Party[],
-  cases: Case[],
-): Promise<{ index: number; reason: string; answers: Map<string, Outcome> } | undefined> {
-  const answers = cases.map(() => new Map<string, Outcome>())
-  await Promise.all(
-    parties.map(async (party) => {
-      const indices = [...cases.keys()].filter((index) => cases[index]?.expressibleIn.includes(party.language))
-      const outcomes = await party.answer(indices.map((index) => cases[index] as Case))
-      outcomes.forEach((outcome, position) => answers[indices[position] as number]?.set(party.name, outcome))
-    }),
-  )
-  for (const [index, subject] of cases.entries()) {
-    const reason = disagreement(subject, answers[index] as Map<string, Outcome>)
-    if (reason !== undefined) return { index, reason, answers: answers[index] as Map<string, Outcome> }
-  }
-  return undefined
-}

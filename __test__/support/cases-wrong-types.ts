@@ -82,7 +82,10 @@ export const wrongValues: WrongValue[] = Object.entries<() => unknown>({
   'an async function': () => async () => 1,
   'a class': () => Instance,
   'an instance of a class': () => new Instance(),
-  'an instance with toJSON': () => new (class { toJSON = () => 'text' })(),
+  'an instance with toJSON': () =>
+    new (class {
+      toJSON = () => 'text'
+    })(),
   'an object with toString': () => ({ toString: () => 'text' }),
   'an object with valueOf': () => ({ valueOf: () => 1 }),
   'an object with Symbol.toPrimitive': () => ({ [Symbol.toPrimitive]: () => 'text' }),
@@ -155,11 +158,13 @@ export const wrongValues: WrongValue[] = Object.entries<() => unknown>({
   'a Uint8Array of shared memory': () => new Uint8Array(new SharedArrayBuffer(48)),
   'a detached Uint8Array': detached,
   'a Uint8Array of a resizable buffer': () => {
-    const resizable = new (ArrayBuffer as new (length: number, options: object) => ArrayBuffer)(48, { maxByteLength: 64 })
+    const resizable = new (ArrayBuffer as new (length: number, options: object) => ArrayBuffer)(48, {
+      maxByteLength: 64,
+    })
     return new Uint8Array(resizable)
   },
   'a Uint8Array whose length was taken over': () => Object.defineProperty(new Uint8Array(48), 'length', { value: 1e9 }),
   'a Uint8Array whose byteLength was taken over': () =>
     Object.defineProperty(new Uint8Array(48), 'byteLength', { value: 1e9 }),
-  'globalThis': () => globalThis,
+  globalThis: () => globalThis,
 }).map(([name, make]) => ({ name, make }))

@@ -13,6 +13,8 @@ export interface Case {
   expressibleIn: Language[]
   /** `key`, the code of the one fault, or `error` where two faults may be found in either order. */
   expected: string
+  /** What the message of that one fault must name. */
+  faultIn?: string | undefined
 }
 
 const MAX_CANONICAL_BYTES = 1_048_576
@@ -36,7 +38,10 @@ const character = fc.oneof(
   { weight: 2, arbitrary: unitsBetween(0x100, 0xd7ff) },
   { weight: 1, arbitrary: unitsBetween(0xe000, 0xffff) },
   { weight: 2, arbitrary: unitsBetween(0x10000, 0x10ffff) },
-  { weight: 1, arbitrary: constants('\u2028', '\u2029', '\ufeff', '\ufffd', '\ufffe', '\uffff', '\u{1fffe}', '\u{10ffff}') },
+  {
+    weight: 1,
+    arbitrary: constants('\u2028', '\u2029', '\ufeff', '\ufffd', '\ufffe', '\uffff', '\u{1fffe}', '\u{10ffff}'),
+  },
   { weight: 1, arbitrary: constants('e\u0301', '\u00e9', '\u0130', '\u00df', '\ufb01', '\uac00', '\u200d') },
 )
 const wellFormed = fc.oneof(
@@ -118,7 +123,10 @@ const name = fc.oneof(
   { weight: 2, arbitrary: constants('10', '2', '1', '01', '-1', '0', '4294967295', '9007199254740993') },
   { weight: 2, arbitrary: constants('__proto__', 'constructor', 'toString', 'toJSON', 'length', 'u', '$int', '') },
   // Where the order by UTF-16 unit and the order by code point part.
-  { weight: 2, arbitrary: constants('\ud800\udc00', '\uff61', '\ue000', '\ud7ff', '\uffff', '\u{10ffff}', 'a\u{1f600}', 'a\uff5e') },
+  {
+    weight: 2,
+    arbitrary: constants('\ud800\udc00', '\uff61', '\ue000', '\ud7ff', '\uffff', '\u{10ffff}', 'a\u{1f600}', 'a\uff5e'),
+  },
 )
 const mapOf = (value: fc.Arbitrary<Wire>, maxLength: number): fc.Arbitrary<Wire> =>
   fc.uniqueArray(fc.tuple(name, value), { selector: ([key]) => key, maxLength }).map((pairs) => ({ $map: pairs }))
@@ -143,7 +151,8 @@ const params = mapOf(value, 6)
 /** `inner` at the given depth under params, which is depth 1. */
 function nested(inner: Wire, depth: number, inMaps: boolean): Wire {
   let wrapped = inner
-  for (let level = 1; level < depth; level++) wrapped = inMaps && level % 2 === 0 ? { $map: [['n', wrapped]] } : [wrapped]
+  for (let level = 1; level < depth; level++)
+    wrapped = inMaps && level % 2 === 0 ? { $map: [['n', wrapped]] } : [wrapped]
   return { $map: [['a', wrapped]] }
 }
 
@@ -163,7 +172,15 @@ const paramsWithValue = (faulty: fc.Arbitrary<Wire>) => paramsWith(fc.tuple(name
 /** Params whose canonical form, for context `user`, rev 0 and no user, is up to two bytes shorter or longer than allowed. */
 const nearTheLimit = fc
   .tuple(
-    constants<[string, number]>(['x', 1], ['"', 2], ['\n', 2], ['\x7f', 6], ['\u00e9', 6], ['\uffff', 6], ['\u{1f600}', 12]),
+    constants<[string, number]>(
+      ['x', 1],
+      ['"', 2],
+      ['\n', 2],
+      ['\x7f', 6],
+      ['\u00e9', 6],
+      ['\uffff', 6],
+      ['\u{1f600}', 12],
+    ),
     fc.integer({ min: -2, max: 2 }),
   )
   .map(([[repeated, cost], excess]) => {
@@ -190,7 +207,25 @@ const illegalContext: fc.Arbitrary<Wire> = fc.oneof(
   fc
     .tuple(
       legalContext,
-      constants(':', '*', '?', '[', ']', '\\', ' ', '\n', '\r', '\0', '/', '{', '}', '\u00e9', '\u0661', '\u{1f600}', '\x7f'),
+      constants(
+        ':',
+        '*',
+        '?',
+        '[',
+        ']',
+        '\\',
+        ' ',
+        '\n',
+        '\r',
+        '\0',
+        '/',
+        '{',
+        '}',
+        '\u00e9',
+        '\u0661',
+        '\u{1f600}',
+        '\x7f',
+      ),
       fc.nat({ max: 127 }),
     )
     .map(([context, illegal, at]) => context.slice(0, at) + illegal + context.slice(at)),
@@ -217,15 +252,31 @@ const userId = fc.oneof(
 const rev = fc.oneof(
   { weight: 3, arbitrary: fc.constant<Wire>(0) },
   { weight: 1, arbitrary: fc.nat() },
-  { weight: 1, arbitrary: constants<Wire>(1, Number.MAX_SAFE_INTEGER, Number.MAX_SAFE_INTEGER - 1, { $js: '-0', same: 0 }) },
+  {
+    weight: 1,
+    arbitrary: constants<Wire>(1, Number.MAX_SAFE_INTEGER, Number.MAX_SAFE_INTEGER - 1, { $js: '-0', same: 0 }),
+  },
 )
 const shape: fc.Arbitrary<Shape> = fc.record({
   prototype: constants<Shape['prototype']>('Object', 'Object', 'null', 'another realm'),
   leavesOut: fc.boolean(),
 })
 const validCall: fc.Arbitrary<Call> = fc
-  .tuple(secret, fc.record({ context: legalContext, params: fc.oneof(params, constants<Wire>(null, { $map: [] })), userId, rev }))
+  .tuple(
+    secret,
+    fc.record({ context: legalContext, params: fc.oneof(params, constants<Wire>(null, { $map: [] })), userId, rev }),
+  )
   .map(([signing, rest]) => ({ ...signing, ...rest }))
+
+/** JavaScript says userId, Python user_id. */
+const faultIn: Record<keyof Call, string> = {
+  secret: 'secret',
+  secretHex: 'secret',
+  context: 'context',
+  params: 'params',
+  userId: 'user',
+  rev: 'rev',
+}
 
 /** Calls of one kind: a valid call in which `part` is replaced. */
 function kind(
@@ -240,6 +291,7 @@ function kind(
     shape: written,
     expressibleIn,
     expected,
+    faultIn: expected.startsWith('ERR_') ? faultIn[Object.keys(replaced)[0] as keyof Call] : undefined,
   }))
 }
 const withParams = (arbitrary: fc.Arbitrary<Wire>) => arbitrary.map((replaced): Partial<Call> => ({ params: replaced }))
@@ -316,7 +368,7 @@ const kinds: { weight: number; arbitrary: fc.Arbitrary<Case> }[] = [
       fits ? 'key' : 'ERR_MIZAN_SIZE',
       nearTheLimit
         .filter(({ excess }) => fits === excess <= 0)
-        .map(({ params: replaced }) => ({ context: 'user', params: replaced, userId: null, rev: 0 })),
+        .map(({ params: replaced }) => ({ params: replaced, context: 'user', userId: null, rev: 0 })),
     ),
   })),
   { weight: 4, arbitrary: kind('surrogate in a value', 'ERR_MIZAN_SURROGATE', withParams(paramsWithValue(unpaired))) },
@@ -324,7 +376,14 @@ const kinds: { weight: number; arbitrary: fc.Arbitrary<Case> }[] = [
     weight: 3,
     arbitrary: kind('surrogate in a key', 'ERR_MIZAN_SURROGATE', withParams(paramsWith(fc.tuple(unpaired, scalar)))),
   },
-  { weight: 2, arbitrary: kind('surrogate in the user', 'ERR_MIZAN_SURROGATE', unpaired.map((faulty) => ({ userId: faulty }))) },
+  {
+    weight: 2,
+    arbitrary: kind(
+      'surrogate in the user',
+      'ERR_MIZAN_SURROGATE',
+      unpaired.map((faulty) => ({ userId: faulty })),
+    ),
+  },
   {
     weight: 2,
     arbitrary: kind(
@@ -333,14 +392,36 @@ const kinds: { weight: number; arbitrary: fc.Arbitrary<Case> }[] = [
       unpaired.map((faulty) => ({ secret: faulty, secretHex: null })),
     ),
   },
-  { weight: 1, arbitrary: kind('surrogate in the context', 'ERR_MIZAN_SURROGATE', unpaired.map((faulty) => ({ context: faulty }))) },
-  { weight: 4, arbitrary: kind('illegal context', 'ERR_MIZAN_CONTEXT', illegalContext.map((faulty) => ({ context: faulty }))) },
+  {
+    weight: 1,
+    arbitrary: kind(
+      'surrogate in the context',
+      'ERR_MIZAN_SURROGATE',
+      unpaired.map((faulty) => ({ context: faulty })),
+    ),
+  },
+  {
+    weight: 4,
+    arbitrary: kind(
+      'illegal context',
+      'ERR_MIZAN_CONTEXT',
+      illegalContext.map((faulty) => ({ context: faulty })),
+    ),
+  },
   {
     weight: 4,
     arbitrary: kind(
       'number without a form',
       'ERR_MIZAN_PARAM_NUMBER',
-      withParams(paramsWithValue(fc.oneof(beyondSafe, beyondRange, constants('nan', 'inf', '-inf').map((digits) => ({ $float: digits }))))),
+      withParams(
+        paramsWithValue(
+          fc.oneof(
+            beyondSafe,
+            beyondRange,
+            constants('nan', 'inf', '-inf').map((digits) => ({ $float: digits })),
+          ),
+        ),
+      ),
     ),
   },
   {
@@ -349,7 +430,11 @@ const kinds: { weight: number; arbitrary: fc.Arbitrary<Case> }[] = [
       'integral float',
       'ERR_MIZAN_PARAM_NUMBER',
       withParams(
-        paramsWithValue(fc.oneof(fc.integer(), fc.maxSafeInteger(), constants(-0)).map((number) => ({ $float: Object.is(number, -0) ? '-0.0' : `${number}.0` }))),
+        paramsWithValue(
+          fc
+            .oneof(fc.integer(), fc.maxSafeInteger(), constants(-0))
+            .map((number) => ({ $float: Object.is(number, -0) ? '-0.0' : `${number}.0` })),
+        ),
       ),
       ['py', 'rs'],
     ),
@@ -360,23 +445,30 @@ const kinds: { weight: number; arbitrary: fc.Arbitrary<Case> }[] = [
       'the same key twice',
       'ERR_MIZAN_DUPLICATE_KEY',
       withParams(
-        fc
-          .tuple(mapOf(scalar, 4), fc.tuple(name, scalar, scalar))
-          .map(([map, [twice, one, other]]) => ({
-            $map: [
-              [twice, one],
-              ...(map as { $map: [Wire, Wire][] }).$map.filter(([otherName]) => otherName !== twice),
-              [twice, other],
-            ],
-          })),
+        fc.tuple(mapOf(scalar, 4), fc.tuple(name, scalar, scalar)).map(([map, [twice, one, other]]) => ({
+          $map: [
+            [twice, one],
+            ...(map as { $map: [Wire, Wire][] }).$map.filter(([otherName]) => otherName !== twice),
+            [twice, other],
+          ],
+        })),
       ),
       ['rs'],
     ),
   },
-  { weight: 3, arbitrary: kind('only in JavaScript', 'ERR_MIZAN_PARAM_TYPE', withParams(paramsWithValue(onlyInJavaScript)), ['js']) },
+  {
+    weight: 3,
+    arbitrary: kind('only in JavaScript', 'ERR_MIZAN_PARAM_TYPE', withParams(paramsWithValue(onlyInJavaScript)), [
+      'js',
+    ]),
+  },
   {
     weight: 1,
-    arbitrary: kind('params of another type', 'ERR_MIZAN_PARAM_TYPE', withParams(constants<Wire>(['a'], [], 'a', '', 5, 0, true, false))),
+    arbitrary: kind(
+      'params of another type',
+      'ERR_MIZAN_PARAM_TYPE',
+      withParams(constants<Wire>(['a'], [], 'a', '', 5, 0, true, false)),
+    ),
   },
   {
     weight: 3,
@@ -384,7 +476,13 @@ const kinds: { weight: number; arbitrary: fc.Arbitrary<Case> }[] = [
       'user of another type',
       'ERR_MIZAN_USER',
       fc
-        .oneof(constants<Wire>(true, false, [], ['x'], { $map: [] }), fractional, beyondSafe, beyondRange, fc.constant<Wire>({ $float: 'nan' }))
+        .oneof(
+          constants<Wire>(true, false, [], ['x'], { $map: [] }),
+          fractional,
+          beyondSafe,
+          beyondRange,
+          fc.constant<Wire>({ $float: 'nan' }),
+        )
         .map((faulty) => ({ userId: faulty })),
     ),
   },
