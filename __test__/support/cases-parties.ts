@@ -16,7 +16,7 @@ export interface Party {
   answer(cases: Pick<Case, 'call' | 'shape'>[]): Promise<Outcome[]>
 }
 
-type Derive = (secret: never, context: never, params: never, userId: never, rev: never) => string
+export type Derive = (secret: never, context: never, params: never, userId: never, rev: never) => string
 
 export function outcomeOf(derive: () => string): Outcome {
   try {
@@ -76,6 +76,11 @@ export class Filter implements Party {
 
   answer(cases: Pick<Case, 'call' | 'shape'>[]): Promise<Outcome[]> {
     return this.ask(cases.map(({ call }) => withoutJavaScript(call as unknown as Wire) as unknown as Call))
+  }
+
+  /** Resolves once it answers: the Rust filter may have to be built first. */
+  async ready(): Promise<void> {
+    await this.ask([{ secret: 'ready?', context: 'ready', params: null, userId: null, rev: 0 }])
   }
 
   async close(): Promise<void> {

@@ -24,7 +24,7 @@ function revoked(): object {
 /** A proxy that throws whatever is asked of it. */
 function hostile(target: object): object {
   const trap = () => {
-    throw new Error('trap')
+    throw new Error('not to be seen')
   }
   return new Proxy(
     target,
@@ -95,7 +95,7 @@ export const wrongValues: WrongValue[] = Object.entries<() => unknown>({
   'an empty object without prototype': () => Object.create(null),
   'an object with a getter that throws': () => ({
     get a() {
-      throw new Error('getter')
+      throw new Error('not to be seen')
     },
   }),
   'an object with a getter that throws no error': () => ({
@@ -107,7 +107,7 @@ export const wrongValues: WrongValue[] = Object.entries<() => unknown>({
   'a thenable': () => ({
     // biome-ignore lint/suspicious/noThenProperty: a value that must not be awaited by accident
     then() {
-      throw new Error('then')
+      throw new Error('not to be seen')
     },
   }),
   'a cyclic object': cyclicObject,
@@ -144,7 +144,7 @@ export const wrongValues: WrongValue[] = Object.entries<() => unknown>({
   'an array with a getter that throws': () =>
     Object.defineProperty(['a'], 0, {
       get() {
-        throw new Error('getter')
+        throw new Error('not to be seen')
       },
     }),
   'an empty Uint8Array': () => new Uint8Array(0),
