@@ -102,8 +102,8 @@ impl Completions {
         state.under_way += 1;
         keep_alive(env, &state, true);
         drop(state);
-        let mut settlement = Settlement { number, shared: Arc::clone(&self.shared), result: None };
-        runtime().spawn(async move { settlement.result = Some(operation.await) });
+        let settlement = Settlement { number, shared: Arc::clone(&self.shared), result: None };
+        runtime().spawn(settlement.of(operation));
         Ok(())
     }
 }
@@ -113,6 +113,12 @@ struct Settlement {
     number: f64,
     shared: Arc<Shared>,
     result: Option<Result<Answer, Error>>,
+}
+
+impl Settlement {
+    async fn of(mut self, operation: impl Future<Output = Result<Answer, Error>>) {
+        self.result = Some(operation.await);
+    }
 }
 
 impl Drop for Settlement {

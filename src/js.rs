@@ -35,7 +35,7 @@ impl From<Error> for Failure {
 pub type Outcome<T> = Result<T, Failure>;
 
 /// A function's body: its environment, the data it was made with, its arguments (`undefined` where there are fewer).
-pub type Body<T> = for<'scope> fn(Env<'scope>, &T, [Value<'scope>; ARGUMENTS]) -> Outcome<Value<'scope>>;
+pub type Body<T> = for<'scope> fn(Env<'scope>, &Rc<T>, [Value<'scope>; ARGUMENTS]) -> Outcome<Value<'scope>>;
 
 /// What `typeof` says, with `null` told apart from objects.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -58,7 +58,7 @@ fn attach<'scope>(env: Env<'scope>, realm: &Rc<Realm>, [settle, ..]: Arguments<'
 
 fn canonical_form<'scope>(
     env: Env<'scope>,
-    realm: &Realm,
+    realm: &Rc<Realm>,
     [context, params, user, rev, _]: Arguments<'scope>,
 ) -> Outcome<Value<'scope>> {
     let canonical = params::read_canonical(env, realm, [context, params, user, rev])?;
@@ -66,12 +66,12 @@ fn canonical_form<'scope>(
 }
 
 /// A function that makes the key of a canonical form.
-fn create_signer<'scope>(env: Env<'scope>, _: &Realm, [secret, ..]: Arguments<'scope>) -> Outcome<Value<'scope>> {
+fn create_signer<'scope>(env: Env<'scope>, _: &Rc<Realm>, [secret, ..]: Arguments<'scope>) -> Outcome<Value<'scope>> {
     let signer = Signer::new(&read_secret("secret", secret)?)?;
     env.function("sign", &Rc::new(signer), sign)
 }
 
-fn sign<'scope>(env: Env<'scope>, signer: &Signer, [canonical, ..]: Arguments<'scope>) -> Outcome<Value<'scope>> {
+fn sign<'scope>(env: Env<'scope>, signer: &Rc<Signer>, [canonical, ..]: Arguments<'scope>) -> Outcome<Value<'scope>> {
     env.string(signer.key(&read_canonical(canonical)?).as_str())
 }
 

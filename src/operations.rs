@@ -79,7 +79,7 @@ impl Handle {
             Ok(held) => held,
             Err(error) => return env.rejection(&error),
         };
-        let mut operation = {
+        let operation = {
             let _context = held.is_remote.then(|| runtime().enter());
             let mut operation = start(&held);
             // One that is ready needs no other thread. For one that is not, this sends its command.
@@ -109,12 +109,12 @@ pub fn read_canonical(text: Value<'_>) -> Outcome<Canonical> {
 
 const CONTEXT_START: usize = r#"{"c":""#.len();
 
-fn key<'scope>(env: Env<'scope>, handle: &Handle, [canonical, ..]: Arguments<'scope>) -> Outcome<Value<'scope>> {
+fn key<'scope>(env: Env<'scope>, handle: &Rc<Handle>, [canonical, ..]: Arguments<'scope>) -> Outcome<Value<'scope>> {
     let canonical = read_canonical(canonical)?;
     env.string(handle.held()?.cache.key(&canonical).as_str())
 }
 
-fn peek<'scope>(env: Env<'scope>, handle: &Handle, [canonical, ..]: Arguments<'scope>) -> Outcome<Value<'scope>> {
+fn peek<'scope>(env: Env<'scope>, handle: &Rc<Handle>, [canonical, ..]: Arguments<'scope>) -> Outcome<Value<'scope>> {
     let canonical = read_canonical(canonical)?;
     match handle.held()?.cache.peek(&canonical) {
         Some(value) => answer::text(env, &value),
@@ -122,7 +122,7 @@ fn peek<'scope>(env: Env<'scope>, handle: &Handle, [canonical, ..]: Arguments<'s
     }
 }
 
-fn get<'scope>(env: Env<'scope>, handle: &Handle, [canonical, number, ..]: Arguments<'scope>) -> Outcome<Value<'scope>> {
+fn get<'scope>(env: Env<'scope>, handle: &Rc<Handle>, [canonical, number, ..]: Arguments<'scope>) -> Outcome<Value<'scope>> {
     let canonical = read_canonical(canonical)?;
     handle.run(env, number, |held| {
         let read = held.cache.get(&canonical);
@@ -132,7 +132,7 @@ fn get<'scope>(env: Env<'scope>, handle: &Handle, [canonical, number, ..]: Argum
 
 fn get_bytes<'scope>(
     env: Env<'scope>,
-    handle: &Handle,
+    handle: &Rc<Handle>,
     [canonical, number, ..]: Arguments<'scope>,
 ) -> Outcome<Value<'scope>> {
     let canonical = read_canonical(canonical)?;
@@ -144,7 +144,7 @@ fn get_bytes<'scope>(
 
 fn lookup<'scope>(
     env: Env<'scope>,
-    handle: &Handle,
+    handle: &Rc<Handle>,
     [canonical, number, ..]: Arguments<'scope>,
 ) -> Outcome<Value<'scope>> {
     let canonical = read_canonical(canonical)?;
@@ -156,7 +156,7 @@ fn lookup<'scope>(
 
 fn put<'scope>(
     env: Env<'scope>,
-    handle: &Handle,
+    handle: &Rc<Handle>,
     [canonical, value, ttl, lease, number]: Arguments<'scope>,
 ) -> Outcome<Value<'scope>> {
     let canonical = read_canonical(canonical)?;
@@ -170,7 +170,7 @@ fn put<'scope>(
 
 fn purge_entry<'scope>(
     env: Env<'scope>,
-    handle: &Handle,
+    handle: &Rc<Handle>,
     [canonical, number, ..]: Arguments<'scope>,
 ) -> Outcome<Value<'scope>> {
     let canonical = read_canonical(canonical)?;
@@ -182,7 +182,7 @@ fn purge_entry<'scope>(
 
 fn purge_context<'scope>(
     env: Env<'scope>,
-    handle: &Handle,
+    handle: &Rc<Handle>,
     [context, number, ..]: Arguments<'scope>,
 ) -> Outcome<Value<'scope>> {
     let context = read_context(context)?;
@@ -192,14 +192,14 @@ fn purge_context<'scope>(
     })
 }
 
-fn clear<'scope>(env: Env<'scope>, handle: &Handle, [number, ..]: Arguments<'scope>) -> Outcome<Value<'scope>> {
+fn clear<'scope>(env: Env<'scope>, handle: &Rc<Handle>, [number, ..]: Arguments<'scope>) -> Outcome<Value<'scope>> {
     handle.run(env, number, |held| {
         let clear = held.cache.clear();
         Box::pin(async { clear.await.map(Answer::Deleted) })
     })
 }
 
-fn close<'scope>(env: Env<'scope>, handle: &Handle, [number, ..]: Arguments<'scope>) -> Outcome<Value<'scope>> {
+fn close<'scope>(env: Env<'scope>, handle: &Rc<Handle>, [number, ..]: Arguments<'scope>) -> Outcome<Value<'scope>> {
     handle.run(env, number, |held| {
         held.closed.store(true, Relaxed);
         let close = held.cache.close();
@@ -210,7 +210,7 @@ fn close<'scope>(env: Env<'scope>, handle: &Handle, [number, ..]: Arguments<'sco
     })
 }
 
-fn stats<'scope>(env: Env<'scope>, handle: &Handle, _: Arguments<'scope>) -> Outcome<Value<'scope>> {
+fn stats<'scope>(env: Env<'scope>, handle: &Rc<Handle>, _: Arguments<'scope>) -> Outcome<Value<'scope>> {
     let stats = handle.held()?.cache.stats();
     let object = env.object()?;
     for (name, count) in [
@@ -265,9 +265,7 @@ fn read_lease(lease: Value<'_>) -> Outcome<Option<LeaseToken>> {
     match lease.kind()? {
         Kind::Undefined | Kind::Null => Ok(None),
         // Longer text is no token, and is not read.
-        Kind::String if lease.length()? <= LeaseToken::LENGTH => {
-            Ok(Some(LeaseToken::parse(&lease.text()?.unwrap_or_default())?))
-        }
+        Kind::String if lease.length()? <= 64 => Ok(Some(LeaseToken::parse(&lease.text()?.unwrap_or_default())?)),
         _ => Ok(Some(LeaseToken::parse("")?)),
     }
 }
