@@ -7,27 +7,31 @@ import sys
 from mizan_reference import MizanError, canonical, derive_cache_key
 
 
+def nested(levels):
+    inner = "x"
+    for _ in range(levels - 1):
+        inner = [inner]
+    return {"a": inner}
+
+
+ENCODINGS = {
+    "$int": int,
+    "$float": float,
+    "$utf16": lambda digits: bytes.fromhex(digits).decode("utf-16-be", "surrogatepass"),
+    "$map": lambda pairs: {decode(name): decode(value) for name, value in pairs},
+    "$nest": nested,
+    "$repeat": lambda parts: {parts[0]: parts[1] * parts[2]},
+}
+
+
 def decode(value):
     if type(value) is list:
         return [decode(item) for item in value]
     if type(value) is not dict:
         return value
-    match value:
-        case {"$int": digits}:
-            return int(digits)
-        case {"$float": digits}:
-            return float(digits)
-        case {"$utf16": digits}:
-            return bytes.fromhex(digits).decode("utf-16-be", "surrogatepass")
-        case {"$map": pairs}:
-            return {decode(name): decode(item) for name, item in pairs}
-        case {"$nest": levels}:
-            inner = "x"
-            for _ in range(levels - 1):
-                inner = [inner]
-            return {"a": inner}
-        case {"$repeat": [name, text, count]}:
-            return {decode(name): decode(text) * count}
+    name, content = next(iter(value.items()), ("", None))
+    if len(value) == 1 and name in ENCODINGS:
+        return ENCODINGS[name](content)
     return {name: decode(item) for name, item in value.items()}
 
 

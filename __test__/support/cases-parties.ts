@@ -91,7 +91,8 @@ export class Filter implements Party {
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 
-export const python = () => new Filter('Python', 'py', 'python3', ['__test__/reference/conformance.py'])
+export const python = () =>
+  new Filter('Python', 'py', process.platform === 'win32' ? 'python' : 'python3', ['__test__/reference/conformance.py'])
 
 /** Builds the filter if it is not built, which on a fresh checkout takes minutes. */
 export const rust = () =>
