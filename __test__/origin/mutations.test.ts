@@ -2,13 +2,11 @@ import * as v from 'valibot'
 import { describe, expect, test, vi } from 'vitest'
 import { z } from 'zod'
 import { createOrigin, HttpError, type Identity, type Origin, type OriginCache } from '../../origin/index.ts'
-import { authenticate, call, deferred, onBackend, openCache, type Send, TRANSPORTS } from './support.ts'
+import { authenticate, call, deferred, openCache, type Send, TRANSPORTS } from './support.ts'
 
 const USER_ID = z.object({ user_id: z.coerce.number().int() })
 
 describe.each(['fetch', 'node'] as const)('mutations through %s', (transport) => {
-  const openCache = onBackend('redis')
-
   /** An origin with one context of each kind, and the mutations of the test. */
   async function open(
     define: (origin: Origin<Identity>) => void,
