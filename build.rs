@@ -1,1 +1,5 @@
-fn main(){napi_build::setup();}
+//! Hands the linker what an addon of Node needs.
+
+fn main() {
+    napi_build::setup();
+}

@@ -13,7 +13,8 @@ pub const DIGEST_HEX_LENGTH: usize = 64;
 /// The shortest secret of a configured cache, in bytes (§1.10).
 pub const MIN_SECRET_BYTES: usize = 32;
 
-const PREFIX: &str = "ctx:";
+/// What every key of this protocol begins with.
+pub(crate) const PREFIX: &str = "ctx:";
 const HEX_DIGITS: &[u8; 16] = b"0123456789abcdef";
 
 /// The key of one entry.
@@ -44,21 +45,28 @@ impl Key {
     /// Whether these bytes are a key of just this context: `ctx:{context}:`, 64 lowercase hex digits, nothing else.
     #[must_use]
     pub fn is_in_context(bytes: &[u8], context: &str) -> bool {
-        context_of(bytes) == Some(context.as_bytes())
+        context_of(bytes) == Some(context)
     }
 
     /// Whether these bytes are a key of this protocol, of any legal context.
     #[must_use]
     pub fn is_protocol_key(bytes: &[u8]) -> bool {
-        context_of(bytes).is_some_and(is_context)
+        context_of(bytes).is_some()
     }
 }
 
-/// What stands where a key has its context, if the bytes around it are those of a key.
-fn context_of(bytes: &[u8]) -> Option<&[u8]> {
+impl AsRef<[u8]> for Key {
+    fn as_ref(&self) -> &[u8] {
+        self.text.as_bytes()
+    }
+}
+
+/// The context, if these bytes are a key of this protocol.
+pub(crate) fn context_of(bytes: &[u8]) -> Option<&str> {
     let (rest, digest) = bytes.split_last_chunk::<DIGEST_HEX_LENGTH>()?;
     let context = rest.strip_prefix(PREFIX.as_bytes())?.strip_suffix(b":")?;
-    digest.iter().all(|digit| HEX_DIGITS.contains(digit)).then_some(context)
+    let legal = is_context(context) && digest.iter().all(|digit| HEX_DIGITS.contains(digit));
+    std::str::from_utf8(context).ok().filter(|_| legal)
 }
 
 /// A secret, ready to sign: the pads of the HMAC are hashed once and each key starts from a copy of that state.

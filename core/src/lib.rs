@@ -2,8 +2,12 @@
 //! (§3), purges (§4) and leases that keep a purge from being undone by a slow reader (§5).
 #![forbid(unsafe_code)]
 
+pub mod cache;
 pub mod canonical;
+pub mod config;
 pub mod error;
 pub mod key;
 pub mod lease;
 pub mod memory;
+mod redis;
+pub mod stats;

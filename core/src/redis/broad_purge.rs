@@ -1,0 +1,294 @@
+//! Broad purges (`protocol.md` §§3, 4): SCAN over every primary, UNLINK of what belongs to the contexts.
+//!
+//! Purges that wait share: one pass runs, one is queued, and a pass may serve several contexts. A purge is never
+//! served by a pass that began before it, because a pass takes what waits for it when it begins. A key that stands
+//! from the beginning of a pass to its end is certain to be met (SCAN's promise), and a fill never leaves its key
+//! absent (§5), so after the pass nothing older than it stands.
+//!
+//! While slots of a cluster move, a key can slip from a node not yet scanned to one already done. Then one more pass
+//! is made over nodes whose slots did not change hands since the first began: a key that moved at most once meanwhile
+//! stood still during one of the two.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use ::redis::{
+    Cmd, RedisResult, Value,
+    aio::ConnectionLike,
+    cluster_routing::{MultipleNodeRoutingInfo, RoutingInfo, SingleNodeRoutingInfo},
+    cmd,
+};
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use tokio::sync::oneshot;
+
+use super::{
+    connection::{Connection, Failure, NumberedLink},
+    topology::Link,
+};
+use crate::key::{self, DIGEST_HEX_LENGTH};
+
+/// Keys that one SCAN command looks at; the measured knee between round trips and the pause it means for others.
+const SCAN_COUNT: usize = 1_000;
+/// UNLINK commands that may be unanswered while the scan goes on.
+const UNLINKS_UNDER_WAY: usize = 16;
+/// Passes over a cluster whose slots keep moving, after which the purge counts as failed and is kept.
+const MAX_PASSES: usize = 8;
+
+/// How many entries of each context went.
+pub(super) type Deleted = HashMap<Box<str>, u64>;
+
+/// What one pass deletes.
+#[derive(Default)]
+struct Scope {
+    contexts: BTreeSet<Box<str>>,
+    everything: bool,
+}
+
+impl Scope {
+    fn pattern(&self) -> String {
+        let context = match self.contexts.first() {
+            Some(context) if self.contexts.len() == 1 && !self.everything => context,
+            _ => "*",
+        };
+        format!("{}{context}:{}", key::PREFIX, "?".repeat(DIGEST_HEX_LENGTH))
+    }
+
+    /// The context of a key that this pass deletes.
+    fn context_of<'a>(&self, key: &'a [u8]) -> Option<&'a str> {
+        let context = key::context_of(key)?;
+        (self.everything || self.contexts.contains(context)).then_some(context)
+    }
+}
+
+#[derive(Default)]
+struct Queue {
+    running: bool,
+    waiting: Option<Waiting>,
+}
+
+#[derive(Default)]
+struct Waiting {
+    scope: Scope,
+    purges: Vec<oneshot::Sender<Arc<Deleted>>>,
+}
+
+/// The broad purges of one cache.
+#[derive(Default)]
+pub(super) struct BroadPurges {
+    queue: Mutex<Queue>,
+}
+
+impl BroadPurges {
+    /// Deletes contexts, or everything of this protocol if there are none. `None` when the pass failed.
+    pub async fn purge<'a>(
+        self: &Arc<Self>,
+        connection: &Arc<Connection>,
+        contexts: Option<impl Iterator<Item = &'a str>>,
+    ) -> Option<Arc<Deleted>> {
+        let (sender, receiver) = oneshot::channel();
+        if self.enqueue(contexts, sender) {
+            tokio::spawn(Arc::clone(self).run_passes(Arc::clone(connection)));
+        }
+        receiver.await.ok()
+    }
+
+    /// Whether no pass runs, so that the caller must start one.
+    fn enqueue<'a>(
+        &self,
+        contexts: Option<impl Iterator<Item = &'a str>>,
+        purge: oneshot::Sender<Arc<Deleted>>,
+    ) -> bool {
+        let mut queue = self.lock();
+        let waiting = queue.waiting.get_or_insert_default();
+        match contexts {
+            Some(contexts) => waiting.scope.contexts.extend(contexts.map(Into::into)),
+            None => waiting.scope.everything = true,
+        }
+        waiting.purges.push(purge);
+        !std::mem::replace(&mut queue.running, true)
+    }
+
+    async fn run_passes(self: Arc<Self>, connection: Arc<Connection>) {
+        while let Some(waiting) = self.next() {
+            // In a task of its own, so that a panic fails this pass and not the queue.
+            let connection = Arc::clone(&connection);
+            let pass = tokio::spawn(async move {
+                run_pass(&connection, &waiting.scope)
+                    .await
+                    .map(|it| (it, waiting.purges))
+            });
+            if let Ok(Ok((deleted, purges))) = pass.await {
+                let deleted = Arc::new(deleted);
+                for purge in purges {
+                    // A purge whose caller went away has been done all the same.
+                    let _ = purge.send(Arc::clone(&deleted));
+                }
+            }
+        }
+    }
+
+    fn next(&self) -> Option<Waiting> {
+        let mut queue = self.lock();
+        let next = queue.waiting.take();
+        queue.running = next.is_some();
+        next
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn run_pass(connection: &Connection, scope: &Scope) -> Result<Deleted, Failure> {
+    let link = connection.current_link().await?;
+    let mut deleted = Deleted::new();
+    if !link.is_cluster() {
+        scan_node(connection, &link, None, scope, &mut deleted).await?;
+        return Ok(deleted);
+    }
+    let mut before = primaries(connection, &link).await?;
+    for pass in 0..MAX_PASSES {
+        for primary in before.keys() {
+            scan_node(connection, &link, Some(primary), scope, &mut deleted).await?;
+        }
+        let after = primaries(connection, &link).await?;
+        let unchanged = before == after;
+        let moving = after.values().any(|slots| slots.contains('['));
+        if unchanged && (!moving || pass > 0) {
+            return Ok(deleted);
+        }
+        before = after;
+    }
+    Err(Failure::TimedOut)
+}
+
+/// Each primary's address, and the slots it says it has and moves.
+async fn primaries(connection: &Connection, link: &NumberedLink) -> Result<BTreeMap<String, String>, Failure> {
+    let mut nodes = cmd("CLUSTER");
+    nodes.arg("NODES");
+    let everyone = RoutingInfo::MultiNode((MultipleNodeRoutingInfo::AllMasters, None));
+    let answer = connection.run_on(link, |link| route(link, nodes, everyone)).await?;
+    let Value::Map(answers) = answer else {
+        return Err(Failure::Broken);
+    };
+    answers
+        .into_iter()
+        .map(|(address, nodes)| Some((text(address)?, own_slots(&text(nodes)?)?)))
+        .collect::<Option<_>>()
+        .ok_or(Failure::Broken)
+}
+
+/// The part of a node's own line in CLUSTER NODES that tells of slots, with its name: `id … connected 0-5460 [93->-id]`.
+fn own_slots(nodes: &str) -> Option<String> {
+    let own = nodes.lines().find(|line| line.contains("myself"))?;
+    let mut fields = own.split(' ');
+    let name = fields.next()?;
+    let slots: Vec<&str> = fields.skip(7).collect();
+    Some(format!("{name} {}", slots.join(" ")))
+}
+
+fn text(value: Value) -> Option<String> {
+    match value {
+        Value::BulkString(bytes) => String::from_utf8(bytes).ok(),
+        Value::SimpleString(text) | Value::VerbatimString { text, .. } => Some(text),
+        _ => None,
+    }
+}
+
+async fn scan_node(
+    connection: &Connection,
+    link: &NumberedLink,
+    node: Option<&String>,
+    scope: &Scope,
+    deleted: &mut Deleted,
+) -> Result<(), Failure> {
+    let pattern = scope.pattern();
+    let mut unlinks = FuturesUnordered::new();
+    let mut cursor = b"0".to_vec();
+    loop {
+        let mut scan = cmd("SCAN");
+        scan.arg(&cursor)
+            .arg("MATCH")
+            .arg(&pattern)
+            .arg("COUNT")
+            .arg(SCAN_COUNT);
+        let page = connection.run_on(link, |link| send_to(link, node, scan)).await?;
+        let Some((next, keys)) = scan_page(page) else {
+            return Err(Failure::Broken);
+        };
+        for (context, keys) in by_context(scope, keys) {
+            unlinks.push(async move {
+                let count = connection.run_on(link, |link| unlink(link, keys)).await?;
+                Ok::<_, Failure>((context, count))
+            });
+        }
+        let finished = next == b"0";
+        while unlinks.len() > if finished { 0 } else { UNLINKS_UNDER_WAY } {
+            if let Some(unlinked) = unlinks.next().await {
+                let (context, count) = unlinked?;
+                *deleted.entry(context).or_default() += count;
+            }
+        }
+        if finished {
+            return Ok(());
+        }
+        cursor = next;
+    }
+}
+
+fn scan_page(page: Value) -> Option<(Vec<u8>, Vec<Vec<u8>>)> {
+    let Value::Array(fields) = page else { return None };
+    let mut fields = fields.into_iter();
+    let (Some(Value::BulkString(cursor)), Some(Value::Array(keys))) = (fields.next(), fields.next()) else {
+        return None;
+    };
+    let keys = keys.into_iter().map(|key| {
+        if let Value::BulkString(key) = key {
+            Some(key)
+        } else {
+            None
+        }
+    });
+    Some((cursor, keys.collect::<Option<_>>()?))
+}
+
+fn by_context(scope: &Scope, keys: Vec<Vec<u8>>) -> HashMap<Box<str>, Vec<Vec<u8>>> {
+    let mut contexts: HashMap<Box<str>, Vec<Vec<u8>>> = HashMap::new();
+    for key in keys {
+        if let Some(context) = scope.context_of(&key) {
+            contexts.entry(context.into()).or_default().push(key);
+        }
+    }
+    contexts
+}
+
+async fn send_to(mut link: Link, node: Option<&String>, command: Cmd) -> RedisResult<Value> {
+    match node.and_then(|address| address.rsplit_once(':')) {
+        Some((host, port)) => {
+            let node = SingleNodeRoutingInfo::ByAddress {
+                host: host.to_owned(),
+                port: port.parse().unwrap_or(0),
+            };
+            route(link, command, RoutingInfo::SingleNode(node)).await
+        }
+        None => link.req_packed_command(&command).await,
+    }
+}
+
+async fn route(link: Link, command: Cmd, routing: RoutingInfo) -> RedisResult<Value> {
+    match link {
+        Link::Cluster(mut cluster) => cluster.route_command(command, routing).await,
+        Link::Single(mut connection) => connection.req_packed_command(&command).await,
+    }
+}
+
+/// How many of the keys were there. In a cluster the link splits the command by slot.
+pub(super) async fn unlink<K: AsRef<[u8]>>(mut link: Link, keys: Vec<K>) -> RedisResult<u64> {
+    let mut command = cmd("UNLINK");
+    for key in &keys {
+        command.arg(key.as_ref());
+    }
+    command.query_async(&mut link).await
+}

@@ -1,0 +1,243 @@
+//! Purges that Redis does not have yet (`protocol.md` §8).
+//!
+//! A purge that failed is kept here and retried until Redis has it; until then this process treats what it covers as
+//! missing. The bounds degrade to broader purges, never to fewer: too many entries become their contexts, too many
+//! contexts become everything.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use tokio::sync::Notify;
+
+use crate::key::Key;
+
+/// Beyond this many kept entries their contexts are kept instead.
+const MAX_KEYS: usize = 10_000;
+/// Beyond this many kept contexts everything is kept instead.
+const MAX_CONTEXTS: usize = 1_000;
+
+/// What is kept, each with the stamp of its newest request: a delivery that began before that request does not settle
+/// it.
+#[derive(Clone, Default)]
+pub(super) struct Kept {
+    keys: HashMap<Key, u64>,
+    contexts: HashMap<Box<str>, u64>,
+    everything: Option<u64>,
+    next_stamp: u64,
+}
+
+impl Kept {
+    pub fn keys(&self) -> Vec<Key> {
+        self.keys.keys().cloned().collect()
+    }
+
+    pub fn contexts(&self) -> impl Iterator<Item = &str> {
+        self.contexts.keys().map(AsRef::as_ref)
+    }
+
+    pub fn is_everything(&self) -> bool {
+        self.everything.is_some()
+    }
+
+    fn len(&self) -> usize {
+        self.keys.len() + self.contexts.len() + usize::from(self.everything.is_some())
+    }
+
+    fn stamp(&mut self) -> u64 {
+        self.next_stamp += 1;
+        self.next_stamp
+    }
+
+    fn keep_key(&mut self, key: Key) {
+        if self.everything.is_some() {
+            self.keep_everything();
+        } else if self.contexts.contains_key(key.context()) {
+            self.keep_context(key.context());
+        } else {
+            let stamp = self.stamp();
+            self.keys.insert(key, stamp);
+            if self.keys.len() > MAX_KEYS {
+                for key in std::mem::take(&mut self.keys).into_keys() {
+                    self.keep_context(key.context());
+                }
+            }
+        }
+    }
+
+    fn keep_context(&mut self, context: &str) {
+        if self.everything.is_some() {
+            self.keep_everything();
+            return;
+        }
+        let stamp = self.stamp();
+        self.contexts.insert(context.into(), stamp);
+        if self.contexts.len() > MAX_CONTEXTS {
+            self.keep_everything();
+        }
+    }
+
+    fn keep_everything(&mut self) {
+        let stamp = self.stamp();
+        self.everything = Some(stamp);
+        self.keys.clear();
+        self.contexts.clear();
+    }
+}
+
+/// The kept purges of one cache.
+#[derive(Default)]
+pub(super) struct KeptPurges {
+    kept: Mutex<Kept>,
+    /// Whether anything is kept, so that a read on a healthy Redis takes no lock.
+    any: AtomicBool,
+    changed: Notify,
+}
+
+impl KeptPurges {
+    pub fn keep_keys(&self, keys: Vec<Key>) {
+        self.change(|kept| keys.into_iter().for_each(|key| kept.keep_key(key)));
+    }
+
+    pub fn keep_context(&self, context: &str) {
+        self.change(|kept| kept.keep_context(context));
+    }
+
+    pub fn keep_everything(&self) {
+        self.change(Kept::keep_everything);
+    }
+
+    /// Whether an entry must be treated as missing.
+    pub fn covers(&self, key: &Key) -> bool {
+        if !self.any.load(Ordering::Acquire) {
+            return false;
+        }
+        let kept = self.lock();
+        kept.everything.is_some() || kept.contexts.contains_key(key.context()) || kept.keys.contains_key(key)
+    }
+
+    pub fn len(&self) -> usize {
+        self.lock().len()
+    }
+
+    /// What is kept now, once there is anything.
+    pub async fn waiting(&self) -> Kept {
+        loop {
+            let changed = self.changed.notified();
+            let kept = self.lock().clone();
+            if kept.len() > 0 {
+                return kept;
+            }
+            changed.await;
+        }
+    }
+
+    /// Resolves once nothing is kept.
+    pub async fn delivered(&self) {
+        loop {
+            let changed = self.changed.notified();
+            if self.len() == 0 {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    /// Forgets what was delivered, unless it was asked for again since.
+    pub fn settle(&self, delivered: &Kept) {
+        self.change(|kept| {
+            kept.keys.retain(|key, stamp| delivered.keys.get(key) != Some(stamp));
+            kept.contexts
+                .retain(|context, stamp| delivered.contexts.get(context) != Some(stamp));
+            if kept.everything == delivered.everything {
+                kept.everything = None;
+            }
+        });
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Kept)) {
+        let mut kept = self.lock();
+        change(&mut kept);
+        self.any.store(kept.len() > 0, Ordering::Release);
+        drop(kept);
+        self.changed.notify_waiters();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        canonical::{Canonical, ParamValue},
+        key::Signer,
+    };
+
+    fn key(context: &str, id: usize) -> Key {
+        let params = [("id".to_owned(), ParamValue::Integer(id as i128))];
+        let canonical = Canonical::new(context, &params, None, 0).expect("a legal call");
+        Signer::new(&[7; 32]).expect("a legal secret").key(&canonical)
+    }
+
+    #[test]
+    fn covers_exactly_what_is_kept() {
+        let purges = KeptPurges::default();
+        purges.keep_keys(vec![key("user", 1)]);
+        assert!(purges.covers(&key("user", 1)));
+        assert!(!purges.covers(&key("user", 2)));
+        purges.keep_context("user");
+        assert!(purges.covers(&key("user", 2)));
+        assert!(!purges.covers(&key("users", 1)));
+        purges.keep_everything();
+        assert!(purges.covers(&key("users", 1)));
+    }
+
+    #[test]
+    fn too_many_entries_become_their_contexts() {
+        let purges = KeptPurges::default();
+        purges.keep_keys(
+            (0..=MAX_KEYS)
+                .map(|id| key(if id % 2 == 0 { "even" } else { "odd" }, id))
+                .collect(),
+        );
+        assert_eq!(purges.len(), 2);
+        assert!((0..=MAX_KEYS).all(|id| purges.covers(&key(if id % 2 == 0 { "even" } else { "odd" }, id))));
+        assert!(!purges.covers(&key("other", 1)));
+    }
+
+    #[test]
+    fn too_many_contexts_become_everything() {
+        let purges = KeptPurges::default();
+        (0..=MAX_CONTEXTS).for_each(|number| purges.keep_context(&format!("c{number}")));
+        assert_eq!(purges.len(), 1);
+        assert!(purges.covers(&key("anything", 1)));
+    }
+
+    #[test]
+    fn a_purge_asked_for_again_during_its_delivery_is_still_owed() {
+        let purges = KeptPurges::default();
+        purges.keep_keys(vec![key("user", 1), key("user", 2)]);
+        let delivered = purges.lock().clone();
+        purges.keep_keys(vec![key("user", 1)]);
+        purges.settle(&delivered);
+        assert!(purges.covers(&key("user", 1)));
+        assert!(!purges.covers(&key("user", 2)));
+    }
+
+    #[test]
+    fn a_broader_purge_kept_during_a_delivery_is_still_owed() {
+        let purges = KeptPurges::default();
+        purges.keep_keys(vec![key("user", 1)]);
+        let delivered = purges.lock().clone();
+        purges.keep_everything();
+        purges.settle(&delivered);
+        assert!(purges.covers(&key("user", 1)));
+    }
+}

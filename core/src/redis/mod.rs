@@ -1,0 +1,342 @@
+//! The Redis backend (`protocol.md` §§3, 5, 8): the five methods, each with a deadline, none of which ever fails.
+//!
+//! A read that Redis does not answer is a miss, a write is dropped; both are counted. A purge that Redis does not
+//! have is kept and retried, and what it covers is a miss here until then.
+
+mod broad_purge;
+mod connection;
+mod kept_purges;
+mod lease_scripts;
+mod topology;
+
+use std::{future::Future, iter, sync::Arc, time::Duration};
+
+use ::redis::{RedisResult, Value, aio::ConnectionLike, cmd};
+use bytes::Bytes;
+use tokio::{
+    sync::{Notify, Semaphore},
+    time::{sleep, timeout},
+};
+
+use self::{
+    broad_purge::{BroadPurges, unlink},
+    connection::{Connection, Failure},
+    kept_purges::{Kept, KeptPurges},
+    lease_scripts::{fill, look_up, milliseconds},
+    topology::{Link, Servers},
+};
+use crate::{
+    config::RedisConfig,
+    error::Error,
+    key::Key,
+    lease::{LeaseToken, Lookup},
+    stats::{Circuit, Counters},
+};
+
+/// Values under way to Redis may hold this many bytes together; a write beyond that is dropped.
+const MAX_BYTES_UNDER_WAY: usize = 64 * 1024 * 1024;
+/// Keys in one UNLINK of kept purges.
+const KEYS_IN_A_DELIVERY: usize = 500;
+/// The pause after a kept purge failed again.
+const PAUSE_BETWEEN_DELIVERIES: Duration = Duration::from_millis(100);
+
+/// The Redis backend. Connects on first use; without a call there is no task and no connection.
+pub(crate) struct Redis {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    connection: Arc<Connection>,
+    kept: KeptPurges,
+    broad: Arc<BroadPurges>,
+    in_flight: Arc<Semaphore>,
+    max_in_flight: u32,
+    bytes_under_way: Semaphore,
+    close_within: Duration,
+    counters: Arc<Counters>,
+    /// Notified when no cache holds this backend any more.
+    abandoned: Notify,
+}
+
+impl Redis {
+    pub fn new(config: &RedisConfig, max_value_bytes: usize, counters: Arc<Counters>) -> Result<Self, Error> {
+        let servers = Servers::new(config)?;
+        let connection = Connection::new(
+            servers,
+            config.command_timeout,
+            config.connect_timeout,
+            Arc::clone(&counters),
+        );
+        Ok(Self {
+            shared: Arc::new(Shared {
+                connection: Arc::new(connection),
+                kept: KeptPurges::default(),
+                broad: Arc::default(),
+                in_flight: Arc::new(Semaphore::new(config.max_in_flight)),
+                max_in_flight: u32::try_from(config.max_in_flight).unwrap_or(u32::MAX),
+                bytes_under_way: Semaphore::new(MAX_BYTES_UNDER_WAY.max(max_value_bytes)),
+                close_within: config.connect_timeout + config.command_timeout,
+                counters,
+                abandoned: Notify::new(),
+            }),
+        })
+    }
+
+    pub fn circuit(&self) -> Circuit {
+        self.shared.connection.circuit()
+    }
+
+    pub fn kept_purges(&self) -> usize {
+        self.shared.kept.len()
+    }
+
+    pub fn in_flight(&self) -> usize {
+        self.shared.max_in_flight as usize - self.shared.in_flight.available_permits()
+    }
+
+    /// The value, without a lease. A lease that stands at the key is a miss (`WRONGTYPE`).
+    pub fn get(&self, key: Key) -> impl Future<Output = Option<Bytes>> + Send + 'static {
+        let shared = Arc::clone(&self.shared);
+        async move {
+            let answer = shared.read(&key, |link| get(link, &key)).await?;
+            if let Value::BulkString(value) = answer {
+                Some(Bytes::from(value))
+            } else {
+                None
+            }
+        }
+    }
+
+    /// The value, a new lease, or the token of the lease that stands.
+    pub fn get_or_lease(&self, key: Key, lease_time: Duration) -> impl Future<Output = Lookup> + Send + 'static {
+        let shared = Arc::clone(&self.shared);
+        async move {
+            let Ok(token) = LeaseToken::new() else {
+                return Lookup::Miss;
+            };
+            let looked_up = shared.read(&key, |link| look_up(link, &key, token, lease_time)).await;
+            looked_up.unwrap_or(Lookup::Miss)
+        }
+    }
+
+    /// Whether the value was stored: with a lease only while it stands.
+    pub fn set(
+        &self,
+        key: Key,
+        value: Bytes,
+        ttl: Duration,
+        lease: Option<LeaseToken>,
+    ) -> impl Future<Output = bool> + Send + 'static {
+        let shared = Arc::clone(&self.shared);
+        async move { shared.write(&key, &value, ttl, lease.as_ref()).await }
+    }
+
+    /// How many of the keys were there, leases included; 0 if the purge had to be kept.
+    pub fn delete(&self, keys: Vec<Key>) -> impl Future<Output = u64> + Send + 'static {
+        let shared = Arc::clone(&self.shared);
+        shared.purge(
+            |shared, keys| async move { shared.connection.run(|link| unlink(link, keys)).await.ok() },
+            |shared, keys| shared.kept.keep_keys(keys),
+            keys,
+        )
+    }
+
+    /// How many entries of a context went, leases included; 0 if the purge had to be kept.
+    pub fn delete_by_prefix(&self, context: &str) -> impl Future<Output = u64> + Send + 'static {
+        let shared = Arc::clone(&self.shared);
+        shared.purge(
+            |shared, context: Box<str>| async move {
+                let deleted = shared
+                    .broad
+                    .purge(&shared.connection, Some(iter::once(&*context)))
+                    .await?;
+                Some(deleted.get(&context).copied().unwrap_or_default())
+            },
+            |shared, context| shared.kept.keep_context(&context),
+            context.into(),
+        )
+    }
+
+    /// How many entries of this protocol went, leases included; 0 if the purge had to be kept.
+    pub fn clear(&self) -> impl Future<Output = u64> + Send + 'static {
+        let shared = Arc::clone(&self.shared);
+        shared.purge(
+            |shared, ()| async move {
+                let deleted = shared
+                    .broad
+                    .purge(&shared.connection, None::<iter::Empty<&str>>)
+                    .await?;
+                Some(deleted.values().sum())
+            },
+            |shared, ()| shared.kept.keep_everything(),
+            (),
+        )
+    }
+
+    /// Delivers kept purges for as long as one attempt to connect and one command may take, then disconnects.
+    pub fn close(&self) -> impl Future<Output = ()> + Send + 'static {
+        let shared = Arc::clone(&self.shared);
+        async move {
+            // Should the time run out, what could not be delivered stays in the count of kept purges.
+            let _ = timeout(shared.close_within, async {
+                // With all permits in hand no purge is under way any more that could still have to be kept.
+                let _all = shared.in_flight.acquire_many(shared.max_in_flight).await;
+                shared.kept.delivered().await;
+            })
+            .await;
+            shared.connection.close();
+        }
+    }
+}
+
+impl Drop for Redis {
+    /// A cache that nobody holds any more still owes the purges it kept; then its connection goes too.
+    fn drop(&mut self) {
+        self.shared.abandoned.notify_one();
+    }
+}
+
+impl Shared {
+    async fn read<T, F>(self: &Arc<Self>, key: &Key, command: impl FnOnce(Link) -> F) -> Option<T>
+    where
+        F: Future<Output = RedisResult<T>>,
+    {
+        self.start();
+        if self.kept.covers(key) {
+            return None;
+        }
+        let Ok(_permit) = self.in_flight.try_acquire() else {
+            self.counters.failed_reads.increment();
+            return None;
+        };
+        match self.connection.run(command).await {
+            // A purge that was kept meanwhile covers what Redis still has.
+            Ok(answer) => (!self.kept.covers(key)).then_some(answer),
+            Err(failure) => {
+                if !is_lease(&failure) {
+                    self.counters.failed_reads.increment();
+                }
+                None
+            }
+        }
+    }
+
+    async fn write(self: &Arc<Self>, key: &Key, value: &Bytes, ttl: Duration, lease: Option<&LeaseToken>) -> bool {
+        self.start();
+        if self.kept.covers(key) {
+            return false;
+        }
+        let bytes = u32::try_from(value.len()).unwrap_or(u32::MAX);
+        let (Ok(_permit), Ok(_bytes)) = (
+            self.in_flight.try_acquire(),
+            self.bytes_under_way.try_acquire_many(bytes),
+        ) else {
+            self.counters.failed_writes.increment();
+            return false;
+        };
+        let stored = match lease {
+            Some(lease) => self.connection.run(|link| fill(link, key, value, ttl, lease)).await,
+            None => self
+                .connection
+                .run(|link| set(link, key, value, ttl))
+                .await
+                .map(|()| true),
+        };
+        stored.unwrap_or_else(|_| {
+            self.counters.failed_writes.increment();
+            false
+        })
+    }
+
+    /// Runs a purge in a task of its own, so that a caller who stops waiting does not stop it, and keeps it if Redis
+    /// does not have it. With too many calls under way it is kept at once.
+    async fn purge<T, F>(
+        self: Arc<Self>,
+        attempt: impl FnOnce(Arc<Self>, T) -> F + Send + 'static,
+        keep: impl FnOnce(&Self, T) + Send + 'static,
+        target: T,
+    ) -> u64
+    where
+        T: Clone + Send + 'static,
+        F: Future<Output = Option<u64>> + Send + 'static,
+    {
+        self.start();
+        let permit = Arc::clone(&self.in_flight).try_acquire_owned();
+        let task = tokio::spawn(async move {
+            let deleted = match permit {
+                Ok(_permit) => attempt(Arc::clone(&self), target.clone()).await,
+                Err(_) => None,
+            };
+            deleted.unwrap_or_else(|| {
+                self.counters.postponed_purges.increment();
+                keep(&self, target);
+                0
+            })
+        });
+        task.await.unwrap_or_default()
+    }
+
+    fn start(self: &Arc<Self>) {
+        if self.connection.start() {
+            tokio::spawn(Arc::clone(self).deliver_kept_purges());
+        }
+    }
+
+    async fn deliver_kept_purges(self: Arc<Self>) {
+        loop {
+            let kept = tokio::select! {
+                biased;
+                kept = self.kept.waiting() => kept,
+                () = self.abandoned.notified() => return self.connection.close(),
+                () = self.connection.closed() => return,
+            };
+            if !self.connection.connected().await {
+                return;
+            }
+            if self.deliver(&kept).await {
+                self.kept.settle(&kept);
+            } else {
+                sleep(PAUSE_BETWEEN_DELIVERIES).await;
+            }
+        }
+    }
+
+    async fn deliver(&self, kept: &Kept) -> bool {
+        if kept.is_everything() {
+            return self
+                .broad
+                .purge(&self.connection, None::<iter::Empty<&str>>)
+                .await
+                .is_some();
+        }
+        let mut contexts = kept.contexts().peekable();
+        if contexts.peek().is_some() && self.broad.purge(&self.connection, Some(contexts)).await.is_none() {
+            return false;
+        }
+        for keys in kept.keys().chunks(KEYS_IN_A_DELIVERY) {
+            if self.connection.run(|link| unlink(link, keys.to_vec())).await.is_err() {
+                return false;
+            }
+        }
+        true
+    }
+}
+
+async fn get(mut link: Link, key: &Key) -> RedisResult<Value> {
+    link.req_packed_command(cmd("GET").arg(key.as_str())).await
+}
+
+async fn set(mut link: Link, key: &Key, value: &Bytes, ttl: Duration) -> RedisResult<()> {
+    cmd("SET")
+        .arg(key.as_str())
+        .arg(&value[..])
+        .arg("PX")
+        .arg(milliseconds(ttl))
+        .query_async(&mut link)
+        .await
+}
+
+/// Whether a plain read met a lease: a miss like any other.
+fn is_lease(failure: &Failure) -> bool {
+    matches!(failure, Failure::Refused(error) if error.code() == Some("WRONGTYPE"))
+}

@@ -1,0 +1,100 @@
+//! What a cache counts.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// Whether Redis is asked at all (`protocol.md` §8).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Circuit {
+    /// Not used yet: the connection is made by the first call.
+    Idle,
+    /// The first connection is being made; calls wait for it within their deadline.
+    Connecting,
+    /// Connected.
+    Closed,
+    /// No connection: calls return at once while a connection is being made.
+    Open,
+}
+
+impl Circuit {
+    /// The name as users see it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::Connecting => "connecting",
+            Self::Closed => "closed",
+            Self::Open => "open",
+        }
+    }
+}
+
+/// A snapshot of a cache's counters and sizes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stats {
+    /// Reads that found a value.
+    pub hits: u64,
+    /// Reads that found none, for whatever reason.
+    pub misses: u64,
+    /// Values stored.
+    pub stores: u64,
+    /// Values not stored: the lease no longer stood, the value was too large, or Redis was not to be had.
+    pub refused_stores: u64,
+    /// Purges asked for.
+    pub purges: u64,
+    /// Entries that purges deleted, leases included.
+    pub purged_entries: u64,
+    /// Reads that Redis did not answer, or answered with an error; counted as misses too.
+    pub failed_reads: u64,
+    /// Writes that Redis did not answer, or answered with an error; counted as refused stores too.
+    pub failed_writes: u64,
+    /// Purges that could not be done at once and were kept.
+    pub postponed_purges: u64,
+    /// Kept purges that Redis does not have yet.
+    pub kept_purges: u64,
+    /// Calls that ran into their deadline.
+    pub timeouts: u64,
+    /// Connections made after the first.
+    pub reconnects: u64,
+    /// Calls under way in Redis.
+    pub in_flight: u64,
+    /// Entries in memory, leases included.
+    pub entries: u64,
+    /// Bytes in memory, by the bound's own measure.
+    pub bytes: u64,
+    /// Whether Redis is asked; `None` for the memory backend.
+    pub circuit: Option<Circuit>,
+}
+
+/// The counters behind [`Stats`].
+#[derive(Default)]
+pub(crate) struct Counters {
+    pub hits: Counter,
+    pub misses: Counter,
+    pub stores: Counter,
+    pub refused_stores: Counter,
+    pub purges: Counter,
+    pub purged_entries: Counter,
+    pub failed_reads: Counter,
+    pub failed_writes: Counter,
+    pub postponed_purges: Counter,
+    pub timeouts: Counter,
+    pub connections: Counter,
+}
+
+/// A number that only grows.
+#[derive(Default)]
+pub(crate) struct Counter(AtomicU64);
+
+impl Counter {
+    pub fn increment(&self) {
+        self.add(1);
+    }
+
+    pub fn add(&self, number: u64) {
+        self.0.fetch_add(number, Relaxed);
+    }
+
+    pub fn get(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}

@@ -1,0 +1,271 @@
+//! The operations of a cache, as functions over the cache they belong to.
+
+use std::{
+    pin::Pin,
+    rc::Rc,
+    sync::atomic::Ordering::Relaxed,
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use mizan_cache_core::{
+    cache::{Purge, PutOptions},
+    canonical::Canonical,
+    config::MAX_TTL,
+    error::{Error, ErrorCode},
+    lease::LeaseToken,
+};
+
+use crate::{
+    answer::{self, Answer},
+    completions::Completions,
+    default_cache::{self, Held},
+    js::{ARGUMENTS, Body, Env, Kind, Outcome, Value, internal},
+    params::read_context,
+    runtime::runtime,
+};
+
+type Operation = Pin<Box<dyn Future<Output = Result<Answer, Error>> + Send>>;
+type Arguments<'scope> = [Value<'scope>; ARGUMENTS];
+
+/// What the functions of one cache share.
+struct Handle {
+    /// The cache, or nothing for whichever is the process's default when a function is called.
+    held: Option<Held>,
+    completions: Rc<Completions>,
+}
+
+/// An object with the functions of a cache, or of the default cache if none is given.
+pub fn operations<'scope>(
+    env: Env<'scope>,
+    held: Option<Held>,
+    completions: &Rc<Completions>,
+) -> Outcome<Value<'scope>> {
+    let handle = Rc::new(Handle { held, completions: Rc::clone(completions) });
+    let functions: [(&std::ffi::CStr, Body<Handle>); 11] = [
+        (c"key", key),
+        (c"peek", peek),
+        (c"get", get),
+        (c"getBytes", get_bytes),
+        (c"lookup", lookup),
+        (c"put", put),
+        (c"purgeEntry", purge_entry),
+        (c"purgeContext", purge_context),
+        (c"clear", clear),
+        (c"stats", stats),
+        (c"close", close),
+    ];
+    let object = env.object()?;
+    for (name, body) in functions {
+        object.set(name, env.function(&name.to_string_lossy(), &handle, body)?)?;
+    }
+    Ok(object)
+}
+
+impl Handle {
+    fn held(&self) -> Result<Held, Error> {
+        self.held.clone().map_or_else(default_cache::current, Ok)
+    }
+
+    /// Starts an operation and returns its answer, a rejection, or `undefined` where the answer is still to come.
+    fn run<'scope>(
+        &self,
+        env: Env<'scope>,
+        number: Value<'scope>,
+        start: impl FnOnce(&Held) -> Operation,
+    ) -> Outcome<Value<'scope>> {
+        let held = match self.held() {
+            Ok(held) => held,
+            Err(error) => return env.rejection(&error),
+        };
+        let operation = {
+            let _context = held.is_remote.then(|| runtime().enter());
+            let mut operation = start(&held);
+            // One that is ready needs no other thread. For one that is not, this sends its command.
+            match operation.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+                Poll::Ready(result) => return settled(env, result),
+                Poll::Pending => operation,
+            }
+        };
+        self.completions.start(env, number.number()?, operation)?;
+        env.undefined()
+    }
+}
+
+fn settled(env: Env<'_>, result: Result<Answer, Error>) -> Outcome<Value<'_>> {
+    match result.map_err(Into::into).and_then(|answer| answer.into_value(env)) {
+        Err(crate::js::Failure::Coded(error)) => env.rejection(&error),
+        outcome => outcome,
+    }
+}
+
+/// The canonical form of a call, as `canonicalForm` or its equal in JavaScript wrote it.
+pub fn read_canonical(text: Value<'_>) -> Outcome<Canonical> {
+    let text = String::from_utf8(text.ascii()?).map_err(|_| internal("a canonical form that is not ASCII"))?;
+    let context_length = text.bytes().skip(CONTEXT_START).take_while(|byte| *byte != b'"').count();
+    Ok(Canonical::from_written(text, context_length)?)
+}
+
+const CONTEXT_START: usize = r#"{"c":""#.len();
+
+fn key<'scope>(env: Env<'scope>, handle: &Rc<Handle>, [canonical, ..]: Arguments<'scope>) -> Outcome<Value<'scope>> {
+    let canonical = read_canonical(canonical)?;
+    env.string(handle.held()?.cache.key(&canonical).as_str())
+}
+
+fn peek<'scope>(env: Env<'scope>, handle: &Rc<Handle>, [canonical, ..]: Arguments<'scope>) -> Outcome<Value<'scope>> {
+    let canonical = read_canonical(canonical)?;
+    match handle.held()?.cache.peek(&canonical) {
+        Some(value) => answer::text(env, &value),
+        None => env.null(),
+    }
+}
+
+fn get<'scope>(env: Env<'scope>, handle: &Rc<Handle>, [canonical, number, ..]: Arguments<'scope>) -> Outcome<Value<'scope>> {
+    let canonical = read_canonical(canonical)?;
+    handle.run(env, number, |held| {
+        let read = held.cache.get(&canonical);
+        Box::pin(async { read.await.map(Answer::Text) })
+    })
+}
+
+fn get_bytes<'scope>(
+    env: Env<'scope>,
+    handle: &Rc<Handle>,
+    [canonical, number, ..]: Arguments<'scope>,
+) -> Outcome<Value<'scope>> {
+    let canonical = read_canonical(canonical)?;
+    handle.run(env, number, |held| {
+        let read = held.cache.get(&canonical);
+        Box::pin(async { read.await.map(Answer::Bytes) })
+    })
+}
+
+fn lookup<'scope>(
+    env: Env<'scope>,
+    handle: &Rc<Handle>,
+    [canonical, number, ..]: Arguments<'scope>,
+) -> Outcome<Value<'scope>> {
+    let canonical = read_canonical(canonical)?;
+    handle.run(env, number, |held| {
+        let lookup = held.cache.lookup(&canonical);
+        Box::pin(async { lookup.await.map(Answer::Lookup) })
+    })
+}
+
+fn put<'scope>(
+    env: Env<'scope>,
+    handle: &Rc<Handle>,
+    [canonical, value, ttl, lease, number]: Arguments<'scope>,
+) -> Outcome<Value<'scope>> {
+    let canonical = read_canonical(canonical)?;
+    let value = read_value(value)?;
+    let options = PutOptions { ttl: read_ttl(ttl)?, lease: read_lease(lease)? };
+    handle.run(env, number, |held| {
+        let write = held.cache.put(&canonical, value, options);
+        Box::pin(async { write.await.map(Answer::Stored) })
+    })
+}
+
+fn purge_entry<'scope>(
+    env: Env<'scope>,
+    handle: &Rc<Handle>,
+    [canonical, number, ..]: Arguments<'scope>,
+) -> Outcome<Value<'scope>> {
+    let canonical = read_canonical(canonical)?;
+    handle.run(env, number, |held| {
+        let purge = held.cache.purge(Purge::Entry(&canonical));
+        Box::pin(async { purge.await.map(Answer::Deleted) })
+    })
+}
+
+fn purge_context<'scope>(
+    env: Env<'scope>,
+    handle: &Rc<Handle>,
+    [context, number, ..]: Arguments<'scope>,
+) -> Outcome<Value<'scope>> {
+    let context = read_context(context)?;
+    handle.run(env, number, |held| {
+        let purge = held.cache.purge(Purge::Context(&context));
+        Box::pin(async { purge.await.map(Answer::Deleted) })
+    })
+}
+
+fn clear<'scope>(env: Env<'scope>, handle: &Rc<Handle>, [number, ..]: Arguments<'scope>) -> Outcome<Value<'scope>> {
+    handle.run(env, number, |held| {
+        let clear = held.cache.clear();
+        Box::pin(async { clear.await.map(Answer::Deleted) })
+    })
+}
+
+fn close<'scope>(env: Env<'scope>, handle: &Rc<Handle>, [number, ..]: Arguments<'scope>) -> Outcome<Value<'scope>> {
+    handle.run(env, number, |held| {
+        held.closed.store(true, Relaxed);
+        let close = held.cache.close();
+        Box::pin(async {
+            close.await;
+            Ok(Answer::Closed)
+        })
+    })
+}
+
+fn stats<'scope>(env: Env<'scope>, handle: &Rc<Handle>, _: Arguments<'scope>) -> Outcome<Value<'scope>> {
+    let stats = handle.held()?.cache.stats();
+    let object = env.object()?;
+    for (name, count) in [
+        (c"hits", stats.hits),
+        (c"misses", stats.misses),
+        (c"stores", stats.stores),
+        (c"refusedStores", stats.refused_stores),
+        (c"purges", stats.purges),
+        (c"purgedEntries", stats.purged_entries),
+        (c"failedReads", stats.failed_reads),
+        (c"failedWrites", stats.failed_writes),
+        (c"postponedPurges", stats.postponed_purges),
+        (c"keptPurges", stats.kept_purges),
+        (c"timeouts", stats.timeouts),
+        (c"reconnects", stats.reconnects),
+        (c"inFlight", stats.in_flight),
+        (c"entries", stats.entries),
+        (c"bytes", stats.bytes),
+    ] {
+        object.set(name, env.count(count)?)?;
+    }
+    let circuit = stats.circuit.map_or_else(|| env.null(), |circuit| env.string(circuit.as_str()))?;
+    object.set(c"circuit", circuit)?;
+    Ok(object)
+}
+
+fn read_value(value: Value<'_>) -> Outcome<Bytes> {
+    let read = match value.kind()? {
+        Kind::String => value.text()?.map(String::into_bytes),
+        Kind::Object => value.bytes()?,
+        _ => None,
+    };
+    let refuse = || Error::new(ErrorCode::Value, "value must be a well-formed string or a Uint8Array");
+    Ok(read.ok_or_else(refuse)?.into())
+}
+
+/// A time to live in seconds, at least the millisecond that Redis counts in.
+fn read_ttl(ttl: Value<'_>) -> Outcome<Option<Duration>> {
+    let kind = ttl.kind()?;
+    if kind == Kind::Undefined {
+        return Ok(None);
+    }
+    let seconds = if kind == Kind::Number { ttl.number()? } else { f64::NAN };
+    if seconds > 0.0 && seconds <= MAX_TTL.as_secs_f64() {
+        return Ok(Some(Duration::from_secs_f64(seconds).max(Duration::from_millis(1))));
+    }
+    let longest = MAX_TTL.as_secs();
+    Err(Error::new(ErrorCode::Ttl, format!("ttl must be a positive number of seconds up to {longest}")).into())
+}
+
+fn read_lease(lease: Value<'_>) -> Outcome<Option<LeaseToken>> {
+    match lease.kind()? {
+        Kind::Undefined | Kind::Null => Ok(None),
+        // Longer text is no token, and is not read.
+        Kind::String if lease.length()? <= 64 => Ok(Some(LeaseToken::parse(&lease.text()?.unwrap_or_default())?)),
+        _ => Ok(Some(LeaseToken::parse("")?)),
+    }
+}

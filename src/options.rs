@@ -1,0 +1,234 @@
+//! The options of a cache, read once.
+
+use std::time::Duration;
+
+use mizan_cache_core::{
+    config::{
+        BackendConfig, Config, DEFAULT_COMMAND_TIMEOUT, DEFAULT_CONNECT_TIMEOUT, DEFAULT_LEASE_TIME, DEFAULT_MAX_BYTES,
+        DEFAULT_MAX_IN_FLIGHT, DEFAULT_MAX_VALUE_BYTES, DEFAULT_TTL, RedisConfig, Topology,
+    },
+    error::{Error, ErrorCode},
+};
+
+use crate::js::{Env, Failure, Kind, Outcome, Value};
+
+const NAMES: [&str; 13] = [
+    "secret",
+    "previousSecrets",
+    "redisUrl",
+    "cluster",
+    "sentinel",
+    "ttl",
+    "leaseMs",
+    "local",
+    "maxBytes",
+    "maxValueBytes",
+    "commandTimeoutMs",
+    "connectTimeoutMs",
+    "maxInFlight",
+];
+const SENTINEL_NAMES: [&str; 6] = ["urls", "name", "username", "password", "database", "tls"];
+
+/// The configuration that options describe. What they leave out of the secret and the place of Redis comes from the
+/// fallbacks, where those are given.
+pub fn read_config<'scope>(
+    env: Env<'scope>,
+    options: Value<'scope>,
+    fallback_url: Value<'scope>,
+    fallback_secret: Value<'scope>,
+) -> Outcome<Config> {
+    let options = Options::new(env, "options", options, &NAMES)?;
+    if let Some(local) = options.get("local")?
+        && (local.kind()? != Kind::Boolean || local.boolean()?)
+    {
+        return Err(options.error("local", "must be false: there is no local tier yet"));
+    }
+    let secret = match options.get("secret")? {
+        Some(secret) => read_secret("options.secret", secret)?,
+        None => read_secret("options.secret", fallback_secret)?,
+    };
+    let config = Config {
+        secret,
+        previous_secrets: options.list("previousSecrets", read_secret)?.unwrap_or_default(),
+        ttl: options.duration("ttl", 1.0)?.unwrap_or(DEFAULT_TTL),
+        lease_time: options.duration("leaseMs", 1_000.0)?.unwrap_or(DEFAULT_LEASE_TIME),
+        max_value_bytes: options.integer("maxValueBytes")?.unwrap_or(DEFAULT_MAX_VALUE_BYTES),
+        backend: read_backend(env, &options, fallback_url)?,
+    };
+    Ok(config)
+}
+
+fn read_backend<'scope>(
+    env: Env<'scope>,
+    options: &Options<'scope>,
+    fallback_url: Value<'scope>,
+) -> Outcome<BackendConfig> {
+    let url = options.text("redisUrl")?.map(|url| Topology::Standalone { url });
+    let cluster = options.list("cluster", read_text)?.map(|urls| Topology::Cluster { urls });
+    let sentinel = options.get("sentinel")?.map(|sentinel| read_sentinel(env, sentinel)).transpose()?;
+    let mut topologies = [url, cluster, sentinel].into_iter().flatten();
+    let mut topology = topologies.next();
+    if topologies.next().is_some() {
+        return Err(Error::new(
+            ErrorCode::Option,
+            "options: only one of redisUrl, cluster and sentinel can be given",
+        )
+        .into());
+    }
+    if topology.is_none() && fallback_url.kind()? != Kind::Undefined {
+        topology = Some(Topology::Standalone { url: read_text("options.redisUrl", fallback_url)? });
+    }
+    let max_bytes = options.integer("maxBytes")?.unwrap_or(DEFAULT_MAX_BYTES);
+    let command_timeout = options.duration("commandTimeoutMs", 1_000.0)?.unwrap_or(DEFAULT_COMMAND_TIMEOUT);
+    let connect_timeout = options.duration("connectTimeoutMs", 1_000.0)?.unwrap_or(DEFAULT_CONNECT_TIMEOUT);
+    let max_in_flight = options.integer("maxInFlight")?.unwrap_or(DEFAULT_MAX_IN_FLIGHT);
+    Ok(match topology {
+        Some(topology) => {
+            BackendConfig::Redis(RedisConfig { topology, command_timeout, connect_timeout, max_in_flight })
+        }
+        None => BackendConfig::Memory { max_bytes },
+    })
+}
+
+fn read_sentinel<'scope>(env: Env<'scope>, sentinel: Value<'scope>) -> Outcome<Topology> {
+    let sentinel = Options::new(env, "options.sentinel", sentinel, &SENTINEL_NAMES)?;
+    Ok(Topology::Sentinel {
+        urls: sentinel.list("urls", read_text)?.unwrap_or_default(),
+        name: sentinel.text("name")?.unwrap_or_default(),
+        username: sentinel.text("username")?,
+        password: sentinel.text("password")?,
+        database: sentinel.integer("database")?.unwrap_or(0),
+        tls: sentinel.boolean("tls")?.unwrap_or(false),
+    })
+}
+
+/// A secret: bytes, or text as its UTF-8 (`protocol.md` §1.10).
+pub fn read_secret(path: &str, secret: Value<'_>) -> Outcome<Vec<u8>> {
+    let refuse = |code, reason: &str| Err(Error::new(code, format!("{path} {reason}")).into());
+    match secret.kind()? {
+        Kind::String => match secret.text()? {
+            Some(text) => Ok(text.into_bytes()),
+            None => refuse(ErrorCode::Surrogate, "has an unpaired surrogate"),
+        },
+        Kind::Object => match secret.bytes()? {
+            Some(bytes) => Ok(bytes),
+            None => refuse(ErrorCode::Secret, "must be a string or a Uint8Array"),
+        },
+        _ => refuse(ErrorCode::Secret, "must be a string or a Uint8Array"),
+    }
+}
+
+fn read_text(path: &str, text: Value<'_>) -> Outcome<String> {
+    if text.kind()? == Kind::String
+        && let Some(text) = text.text()?
+    {
+        return Ok(text);
+    }
+    Err(Error::new(ErrorCode::Option, format!("{path} must be a well-formed string")).into())
+}
+
+/// An object whose members are options.
+struct Options<'scope> {
+    env: Env<'scope>,
+    path: &'static str,
+    object: Value<'scope>,
+}
+
+impl<'scope> Options<'scope> {
+    /// An object that has no members but those of these names.
+    fn new(env: Env<'scope>, path: &'static str, object: Value<'scope>, names: &[&str]) -> Outcome<Self> {
+        if object.kind()? != Kind::Object || object.is_array()? {
+            return Err(Error::new(ErrorCode::Option, format!("{path} must be an object")).into());
+        }
+        let options = Self { env, path, object };
+        let keys = options.readable("", object.own_keys())?;
+        for index in 0..keys.array_length()? {
+            let key = keys.element(index)?;
+            let name = match key.kind()? {
+                Kind::Symbol => None,
+                _ => key.to_name()?.text()?,
+            };
+            if !name.as_deref().is_some_and(|name| names.contains(&name)) {
+                let shown = name.unwrap_or_else(|| "a symbol".to_owned());
+                return Err(options.error(&shown.escape_debug().to_string(), "is not an option"));
+            }
+        }
+        Ok(options)
+    }
+
+    fn error(&self, name: &str, reason: &str) -> Failure {
+        Error::new(ErrorCode::Option, format!("{} {reason}", self.path_of(name))).into()
+    }
+
+    fn path_of(&self, name: &str) -> String {
+        format!("{}.{name}", self.path)
+    }
+
+    /// Where the caller's own code threw while it was read, the place is named instead.
+    fn readable<T>(&self, name: &str, outcome: Outcome<T>) -> Outcome<T> {
+        outcome.map_err(|failure| match failure {
+            Failure::Thrown => {
+                self.env.clear_exception();
+                self.error(name, "cannot be read: reading it threw an exception")
+            }
+            Failure::Coded(error) => error.into(),
+        })
+    }
+
+    fn get(&self, name: &str) -> Outcome<Option<Value<'scope>>> {
+        let value = self.readable(name, self.object.property(self.env.string(name)?))?;
+        Ok((value.kind()? != Kind::Undefined).then_some(value))
+    }
+
+    fn text(&self, name: &str) -> Outcome<Option<String>> {
+        self.get(name)?.map(|text| read_text(&self.path_of(name), text)).transpose()
+    }
+
+    fn boolean(&self, name: &str) -> Outcome<Option<bool>> {
+        let Some(value) = self.get(name)? else { return Ok(None) };
+        if value.kind()? != Kind::Boolean {
+            return Err(self.error(name, "must be true or false"));
+        }
+        Ok(Some(value.boolean()?))
+    }
+
+    fn number(&self, name: &str) -> Outcome<Option<f64>> {
+        let Some(value) = self.get(name)? else { return Ok(None) };
+        if value.kind()? != Kind::Number {
+            return Err(self.error(name, "must be a number"));
+        }
+        Ok(Some(value.number()?))
+    }
+
+    /// An integer; the core knows its range.
+    fn integer<T: TryFrom<i64>>(&self, name: &str) -> Outcome<Option<T>> {
+        let Some(number) = self.number(name)? else { return Ok(None) };
+        #[expect(clippy::cast_possible_truncation, reason = "what does not fit ends at a bound that is out of range")]
+        let integer = (number.fract() == 0.0).then_some(number as i64);
+        match integer.and_then(|integer| T::try_from(integer).ok()) {
+            Some(integer) => Ok(Some(integer)),
+            None => Err(self.error(name, "must be an integer in range")),
+        }
+    }
+
+    /// A time in units of which so many make a second; the core knows its range.
+    fn duration(&self, name: &str, per_second: f64) -> Outcome<Option<Duration>> {
+        let Some(number) = self.number(name)? else { return Ok(None) };
+        match Duration::try_from_secs_f64(number / per_second) {
+            Ok(duration) => Ok(Some(duration)),
+            Err(_) => Err(self.error(name, "must be a time in range")),
+        }
+    }
+
+    fn list<T>(&self, name: &str, read: impl Fn(&str, Value<'_>) -> Outcome<T>) -> Outcome<Option<Vec<T>>> {
+        let Some(array) = self.get(name)? else { return Ok(None) };
+        if array.kind()? != Kind::Object || !array.is_array()? {
+            return Err(self.error(name, "must be an array"));
+        }
+        let items = (0..array.array_length()?).map(|index| {
+            let path = format!("{}[{index}]", self.path_of(name));
+            read(&path, self.readable(&format!("{name}[{index}]"), array.element(index))?)
+        });
+        items.collect::<Outcome<_>>().map(Some)
+    }
+}
