@@ -25,7 +25,7 @@ function parameters(count: number, call: number): addon.Params {
   return Object.fromEntries(names.slice(0, count).map((name, index) => [name, values[index] ?? null]))
 }
 
-const cases: { name: string; params: (call: number) => Params }[] = [
+const cases: { name: string; params: (call: number) => addon.Params }[] = [
   { name: 'no parameters', params: () => ({}) },
   { name: '2 parameters', params: (call) => parameters(2, call) },
   { name: '10 parameters', params: (call) => parameters(10, call) },
