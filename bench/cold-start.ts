@@ -25,7 +25,9 @@ try {
 async function install(directory: string): Promise<void> {
   const packages = (await stagePackages(root)).filter(({ isComplete }) => isComplete)
   const tarballs = packages.map(({ directory: staged }) => {
-    const packed = execFileSync('npm', ['pack', '--json', '--pack-destination', directory, staged], { encoding: 'utf8' })
+    const packed = execFileSync('npm', ['pack', '--json', '--pack-destination', directory, staged], {
+      encoding: 'utf8',
+    })
     return join(directory, JSON.parse(packed)[0].filename)
   })
   writeFileSync(join(directory, 'package.json'), '{ "private": true }')
