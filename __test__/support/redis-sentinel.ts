@@ -52,7 +52,7 @@ export class RedisSentinelGroup {
       const config = [
         `sentinel monitor ${PRIMARY_NAME} 127.0.0.1 ${primary.port} 2`,
         `sentinel down-after-milliseconds ${PRIMARY_NAME} 1000`,
-        `sentinel failover-timeout ${PRIMARY_NAME} 5000`,
+        `sentinel failover-timeout ${PRIMARY_NAME} 2000`,
       ]
       this.sentinels.push(await RedisServer.start({ sentinel: true, config }))
     }
