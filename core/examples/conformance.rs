@@ -5,10 +5,11 @@
 mod decode;
 
 use serde_json::{Value, json};
-use std::io::{self, BufRead, BufWriter, Write};
+use std::io::{self, BufRead, Write};
 
 fn main() -> io::Result<()> {
-    let mut output = BufWriter::new(io::stdout().lock());
+    // Standard output passes each line on at once: who asks may wait for an answer before the next question.
+    let mut output = io::stdout().lock();
     for line in io::stdin().lock().lines() {
         let call: Value = serde_json::from_str(&line?)?;
         let answer = match decode::derive(&call) {
@@ -17,5 +18,5 @@ fn main() -> io::Result<()> {
         };
         writeln!(output, "{answer}")?;
     }
-    output.flush()
+    Ok(())
 }
