@@ -28,30 +28,30 @@ const endings = ['all calls settled', 'calls under way']
 const cases = redisStates.flatMap((state) => endings.map((ending) => ({ state, ending })))
 
 describe('a program that ends without close', () => {
-  test.each(cases)(
+  test.for(cases)(
     'exits within 1 s of its last statement: Redis $state, $ending',
-    async ({ state, ending }, context) => {
+    async ({ state, ending }, { annotate }) => {
       const program = new Program('exit-program.mjs', [urls[state] as string, ending])
       const end = await program.ended
-      await context.annotate(`${end.millisecondsAfterLastLine.toFixed(0)} ms`)
+      await annotate(`${end.millisecondsAfterLastLine.toFixed(0)} ms`)
       expect(end).toMatchObject({ code: 0, signal: null, lines: ['last statement'], complaint: '' })
       expect(end.millisecondsAfterLastLine).toBeLessThan(LIMIT_MS)
     },
   )
 
-  test('also when Redis stands still only after the connection was made', async (context) => {
+  test('also when Redis stands still only after the connection was made', async ({ annotate }) => {
     const program = new Program('exit-program.mjs', [server.url, 'waits first'])
     await program.printed('ready')
     await server.pause()
     program.goOn()
     const end = await program.ended
     server.resume()
-    await context.annotate(`${end.millisecondsAfterLastLine.toFixed(0)} ms`)
+    await annotate(`${end.millisecondsAfterLastLine.toFixed(0)} ms`)
     expect(end).toMatchObject({ code: 0, signal: null, lines: ['ready', 'last statement'], complaint: '' })
     expect(end.millisecondsAfterLastLine).toBeLessThan(LIMIT_MS)
   })
 
-  test('also when Redis goes away only after the connection was made, and a purge is kept', async (context) => {
+  test('also when Redis goes away only after the connection was made, and a purge is kept', async ({ annotate }) => {
     const its = await RedisServer.start()
     try {
       const program = new Program('exit-program.mjs', [its.url, 'waits first'])
@@ -59,7 +59,7 @@ describe('a program that ends without close', () => {
       await its.kill()
       program.goOn()
       const end = await program.ended
-      await context.annotate(`${end.millisecondsAfterLastLine.toFixed(0)} ms`)
+      await annotate(`${end.millisecondsAfterLastLine.toFixed(0)} ms`)
       expect(end).toMatchObject({ code: 0, signal: null, lines: ['ready', 'last statement'], complaint: '' })
       expect(end.millisecondsAfterLastLine).toBeLessThan(LIMIT_MS)
     } finally {

@@ -2,13 +2,13 @@
 
 import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
-import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads'
+import { parentPort, Worker, workerData } from 'node:worker_threads'
 import { cacheGet, cachePut, configureCache } from '@mizan/cache'
 
 const secret = 'a secret of the tests, 32 bytes or more'
 const paths = ['configures', 'only uses']
 
-if (isMainThread) {
+if (parentPort === null) {
   const url = process.argv[2]
   const cache = configureCache({ secret, redisUrl: url })
   await cachePut('user', {}, 'of main')

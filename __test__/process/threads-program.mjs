@@ -6,6 +6,7 @@ import { createRequire } from 'node:module'
 
 const url = process.argv[2]
 const secret = 'a secret of the tests, 32 bytes or more'
+/** @param {string} step */
 const report = (step) => console.log(`${readdirSync('/proc/self/task').length} ${step}`)
 
 // Node starts its own helpers when files are first read in the background.

@@ -5,13 +5,13 @@
 
 import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
-import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads'
+import { parentPort, Worker, workerData } from 'node:worker_threads'
 import { Cache, cacheGet, cachePurge, cachePut, configureCache } from '@mizan/cache'
 
 const WORKERS = 20
 const secret = 'a secret of the tests, 32 bytes or more'
 
-if (isMainThread) {
+if (parentPort === null) {
   const [url, rounds] = process.argv.slice(2)
   const shared = configureCache({ secret, redisUrl: url })
   await shared.put('main', {}, 'kept')
@@ -32,9 +32,14 @@ if (isMainThread) {
   await once(process.stdin.resume(), 'end')
 } else {
   const { url, index } = workerData
-  const caches = [new Cache({ secret }), new Cache({ secret, redisUrl: url })]
+  const memory = new Cache({ secret })
+  const redis = new Cache({ secret, redisUrl: url })
   configureCache({ secret, redisUrl: url })
   const value = new Uint8Array(10_000).fill(index)
+  /**
+   * @param {Cache} cache
+   * @param {number} id
+   */
   async function call(cache, id) {
     const params = { index, id }
     await cache.put('user', params, value)
@@ -47,9 +52,10 @@ if (isMainThread) {
     await cachePurge('shared', params)
   }
   for (let id = 0; ; id += 1) {
-    const calls = caches.flatMap((cache) => [call(cache, id), call(cache, -id)])
+    /** @type {Promise<unknown>[]} */
+    const calls = [memory, redis].flatMap((cache) => [call(cache, id), call(cache, -id)])
     if (id % 10 === index % 10) {
-      calls.push(cachePurge('shared'), caches[1].purge('user'))
+      calls.push(cachePurge('shared'), redis.purge('user'))
     }
     await Promise.all(calls)
     parentPort.postMessage('busy')

@@ -33,8 +33,8 @@ export class RedisSentinelGroup {
       if (primary === undefined) {
         return false
       }
-      const { role } = await (await primary.observe()).role()
-      return role === 'master'
+      const role = await (await primary.observe()).role()
+      return role?.role === 'master'
     })
     return primary as RedisServer
   }

@@ -141,7 +141,7 @@ export class RedisServer {
     await gone
   }
 
-  #socket(): RedisClientOptions['socket'] {
+  #socket(): NonNullable<RedisClientOptions['socket']> {
     const { unixSocket, certificates } = this.#options
     if (unixSocket) {
       return { path: this.#path('redis.sock'), tls: false, reconnectStrategy: false }
