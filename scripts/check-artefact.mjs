@@ -31,7 +31,10 @@ export async function checkArtefact(file) {
 /** @param {Buffer} content */
 function newestGlibc(content) {
   const versions = content.toString('latin1').matchAll(/\0GLIBC_(\d+(?:\.\d+)+)(?=\0)/g)
-  return [...versions].map(([, version = '']) => version).sort(compareVersions).at(-1)
+  return [...versions]
+    .map(([, version = '']) => version)
+    .sort(compareVersions)
+    .at(-1)
 }
 
 /**

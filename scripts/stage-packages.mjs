@@ -27,14 +27,18 @@ export async function stagePackages(artefacts) {
     throw new PlainError('The packages could not be laid out: see the message of napi above.')
   }
   const { napi, scripts: _, devDependencies: __, overrides: ___, ...manifest } = await readManifest(root)
-  const platforms = await Promise.all(napi.targets.map((/** @type {string} */ target) => stagePlatform(target, artefacts)))
+  const platforms = await Promise.all(
+    napi.targets.map((/** @type {string} */ target) => stagePlatform(target, artefacts)),
+  )
 
   const directory = join(root, STAGE, 'cache')
   await mkdir(directory)
   for (const file of ['README.md', 'LICENSE', ...manifest.files]) {
     await cp(join(root, file), join(directory, file), { recursive: true })
   }
-  manifest.optionalDependencies = Object.fromEntries(platforms.map(({ manifest: { name, version } }) => [name, version]))
+  manifest.optionalDependencies = Object.fromEntries(
+    platforms.map(({ manifest: { name, version } }) => [name, version]),
+  )
   await writeFile(join(directory, 'package.json'), `${JSON.stringify(manifest, null, 2)}\n`)
   return [{ directory, manifest, isComplete: true }, ...platforms]
 }

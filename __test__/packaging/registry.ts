@@ -50,7 +50,9 @@ export async function startRegistry(): Promise<Registry> {
     const [packed] = JSON.parse(pack.stdout) as [PackedFile]
     const file = join(directory, basename(packed.filename))
     mainTarball ||= file
-    const integrity = `sha512-${createHash('sha512').update(await readFile(file)).digest('base64')}`
+    const integrity = `sha512-${createHash('sha512')
+      .update(await readFile(file))
+      .digest('base64')}`
     documents.set(manifest.name, {
       name: manifest.name,
       'dist-tags': { latest: manifest.version },

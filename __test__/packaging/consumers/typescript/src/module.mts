@@ -1,4 +1,18 @@
-import { Cache, type CacheOptions, type CacheStats, cacheGet, cachePurge, cachePut, configureCache, deriveCacheKey, type Lookup, type Params, type ParamValue, type PutOptions, type Scope } from '@mizan/cache'
+import {
+  Cache,
+  type CacheOptions,
+  type CacheStats,
+  cacheGet,
+  cachePurge,
+  cachePut,
+  configureCache,
+  deriveCacheKey,
+  type Lookup,
+  type Params,
+  type ParamValue,
+  type PutOptions,
+  type Scope,
+} from '@mizan/cache'
 
 const options: CacheOptions = { secret: new Uint8Array(32).fill(7), ttl: 60, local: false }
 const params: Params = { id: 5, tags: ['a', null, true, 2n], nested: { deep: 1.5 } }
