@@ -120,7 +120,7 @@ export interface CacheStats {
 }
 
 /** The functions of a cache that exists already. */
-export class OpenedCache {
+class OpenedCache {
   readonly operations: CacheOperations
 
   constructor(operations: CacheOperations) {
@@ -241,10 +241,15 @@ export class Cache {
   }
 
   /** Delivers kept purges within a bound, then disconnects. Closing again does nothing more. */
-  async close(): Promise<void> {
+  close(): Promise<void> {
     const operations = Cache.#of(this)
-    await run((number) => operations.close(number))
+    return run((number) => operations.close(number)).then(() => undefined)
   }
+}
+
+/** The cache of these functions. The public constructor knows nothing of the second kind of argument. */
+export function toCache(operations: CacheOperations): Cache {
+  return new Cache(new OpenedCache(operations) as unknown as CacheOptions)
 }
 
 const SCOPE_NAMES = ['userId', 'rev'] as const

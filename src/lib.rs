@@ -51,7 +51,10 @@ fn attach<'scope>(env: Env<'scope>, realm: &Rc<Realm>, [settle, ..]: Arguments<'
     functions.set(c"canonicalForm", env.function("canonicalForm", realm, canonical_form)?)?;
     functions.set(c"createSigner", env.function("createSigner", realm, create_signer)?)?;
     functions.set(c"openCache", env.function("openCache", &completions, open_cache)?)?;
-    functions.set(c"configureDefault", env.function("configureDefault", &completions, configure_default)?)?;
+    functions.set(
+        c"configureDefault",
+        env.function("configureDefault", &completions, configure_default)?,
+    )?;
     functions.set(c"defaultCache", operations(env, None, &completions)?)?;
     Ok(functions)
 }

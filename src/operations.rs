@@ -42,7 +42,10 @@ pub fn operations<'scope>(
     held: Option<Held>,
     completions: &Rc<Completions>,
 ) -> Outcome<Value<'scope>> {
-    let handle = Rc::new(Handle { held, completions: Rc::clone(completions) });
+    let handle = Rc::new(Handle {
+        held,
+        completions: Rc::clone(completions),
+    });
     let functions: [(&std::ffi::CStr, Body<Handle>); 11] = [
         (c"key", key),
         (c"peek", peek),
@@ -103,7 +106,11 @@ fn settled(env: Env<'_>, result: Result<Answer, Error>) -> Outcome<Value<'_>> {
 /// The canonical form of a call, as `canonicalForm` or its equal in JavaScript wrote it.
 pub fn read_canonical(text: Value<'_>) -> Outcome<Canonical> {
     let text = String::from_utf8(text.ascii()?).map_err(|_| internal("a canonical form that is not ASCII"))?;
-    let context_length = text.bytes().skip(CONTEXT_START).take_while(|byte| *byte != b'"').count();
+    let context_length = text
+        .bytes()
+        .skip(CONTEXT_START)
+        .take_while(|byte| *byte != b'"')
+        .count();
     Ok(Canonical::from_written(text, context_length)?)
 }
 
@@ -122,7 +129,11 @@ fn peek<'scope>(env: Env<'scope>, handle: &Rc<Handle>, [canonical, ..]: Argument
     }
 }
 
-fn get<'scope>(env: Env<'scope>, handle: &Rc<Handle>, [canonical, number, ..]: Arguments<'scope>) -> Outcome<Value<'scope>> {
+fn get<'scope>(
+    env: Env<'scope>,
+    handle: &Rc<Handle>,
+    [canonical, number, ..]: Arguments<'scope>,
+) -> Outcome<Value<'scope>> {
     let canonical = read_canonical(canonical)?;
     handle.run(env, number, |held| {
         let read = held.cache.get(&canonical);
@@ -161,7 +172,10 @@ fn put<'scope>(
 ) -> Outcome<Value<'scope>> {
     let canonical = read_canonical(canonical)?;
     let value = read_value(value)?;
-    let options = PutOptions { ttl: read_ttl(ttl)?, lease: read_lease(lease)? };
+    let options = PutOptions {
+        ttl: read_ttl(ttl)?,
+        lease: read_lease(lease)?,
+    };
     handle.run(env, number, |held| {
         let write = held.cache.put(&canonical, value, options);
         Box::pin(async { write.await.map(Answer::Stored) })
@@ -232,7 +246,9 @@ fn stats<'scope>(env: Env<'scope>, handle: &Rc<Handle>, _: Arguments<'scope>) ->
     ] {
         object.set(name, env.count(count)?)?;
     }
-    let circuit = stats.circuit.map_or_else(|| env.null(), |circuit| env.string(circuit.as_str()))?;
+    let circuit = stats
+        .circuit
+        .map_or_else(|| env.null(), |circuit| env.string(circuit.as_str()))?;
     object.set(c"circuit", circuit)?;
     Ok(object)
 }
@@ -258,7 +274,11 @@ fn read_ttl(ttl: Value<'_>) -> Outcome<Option<Duration>> {
         return Ok(Some(Duration::from_secs_f64(seconds).max(Duration::from_millis(1))));
     }
     let longest = MAX_TTL.as_secs();
-    Err(Error::new(ErrorCode::Ttl, format!("ttl must be a positive number of seconds up to {longest}")).into())
+    Err(Error::new(
+        ErrorCode::Ttl,
+        format!("ttl must be a positive number of seconds up to {longest}"),
+    )
+    .into())
 }
 
 fn read_lease(lease: Value<'_>) -> Outcome<Option<LeaseToken>> {

@@ -64,8 +64,13 @@ fn read_backend<'scope>(
     fallback_url: Value<'scope>,
 ) -> Outcome<BackendConfig> {
     let url = options.text("redisUrl")?.map(|url| Topology::Standalone { url });
-    let cluster = options.list("cluster", read_text)?.map(|urls| Topology::Cluster { urls });
-    let sentinel = options.get("sentinel")?.map(|sentinel| read_sentinel(env, sentinel)).transpose()?;
+    let cluster = options
+        .list("cluster", read_text)?
+        .map(|urls| Topology::Cluster { urls });
+    let sentinel = options
+        .get("sentinel")?
+        .map(|sentinel| read_sentinel(env, sentinel))
+        .transpose()?;
     let mut topologies = [url, cluster, sentinel].into_iter().flatten();
     let mut topology = topologies.next();
     if topologies.next().is_some() {
@@ -76,16 +81,25 @@ fn read_backend<'scope>(
         .into());
     }
     if topology.is_none() && fallback_url.kind()? != Kind::Undefined {
-        topology = Some(Topology::Standalone { url: read_text("options.redisUrl", fallback_url)? });
+        topology = Some(Topology::Standalone {
+            url: read_text("options.redisUrl", fallback_url)?,
+        });
     }
     let max_bytes = options.integer("maxBytes")?.unwrap_or(DEFAULT_MAX_BYTES);
-    let command_timeout = options.duration("commandTimeoutMs", 1_000.0)?.unwrap_or(DEFAULT_COMMAND_TIMEOUT);
-    let connect_timeout = options.duration("connectTimeoutMs", 1_000.0)?.unwrap_or(DEFAULT_CONNECT_TIMEOUT);
+    let command_timeout = options
+        .duration("commandTimeoutMs", 1_000.0)?
+        .unwrap_or(DEFAULT_COMMAND_TIMEOUT);
+    let connect_timeout = options
+        .duration("connectTimeoutMs", 1_000.0)?
+        .unwrap_or(DEFAULT_CONNECT_TIMEOUT);
     let max_in_flight = options.integer("maxInFlight")?.unwrap_or(DEFAULT_MAX_IN_FLIGHT);
     Ok(match topology {
-        Some(topology) => {
-            BackendConfig::Redis(RedisConfig { topology, command_timeout, connect_timeout, max_in_flight })
-        }
+        Some(topology) => BackendConfig::Redis(RedisConfig {
+            topology,
+            command_timeout,
+            connect_timeout,
+            max_in_flight,
+        }),
         None => BackendConfig::Memory { max_bytes },
     })
 }
@@ -181,7 +195,9 @@ impl<'scope> Options<'scope> {
     }
 
     fn text(&self, name: &str) -> Outcome<Option<String>> {
-        self.get(name)?.map(|text| read_text(&self.path_of(name), text)).transpose()
+        self.get(name)?
+            .map(|text| read_text(&self.path_of(name), text))
+            .transpose()
     }
 
     fn boolean(&self, name: &str) -> Outcome<Option<bool>> {
@@ -202,8 +218,13 @@ impl<'scope> Options<'scope> {
 
     /// An integer; the core knows its range.
     fn integer<T: TryFrom<i64>>(&self, name: &str) -> Outcome<Option<T>> {
-        let Some(number) = self.number(name)? else { return Ok(None) };
-        #[expect(clippy::cast_possible_truncation, reason = "what does not fit ends at a bound that is out of range")]
+        let Some(number) = self.number(name)? else {
+            return Ok(None);
+        };
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "what does not fit ends at a bound that is out of range"
+        )]
         let integer = (number.fract() == 0.0).then_some(number as i64);
         match integer.and_then(|integer| T::try_from(integer).ok()) {
             Some(integer) => Ok(Some(integer)),
@@ -213,7 +234,9 @@ impl<'scope> Options<'scope> {
 
     /// A time in units of which so many make a second; the core knows its range.
     fn duration(&self, name: &str, per_second: f64) -> Outcome<Option<Duration>> {
-        let Some(number) = self.number(name)? else { return Ok(None) };
+        let Some(number) = self.number(name)? else {
+            return Ok(None);
+        };
         match Duration::try_from_secs_f64(number / per_second) {
             Ok(duration) => Ok(Some(duration)),
             Err(_) => Err(self.error(name, "must be a time in range")),
