@@ -5,8 +5,8 @@ import { installPackages, requireRust } from './setup.mjs'
 import { run, runMain } from './system.mjs'
 
 await runMain(async () => {
-  await installPackages()
   await requireRust()
+  await installPackages()
   await build()
   if (!(await run(process.execPath, ['examples/first-steps.mjs']))) {
     process.exitCode = 1

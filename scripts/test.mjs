@@ -16,8 +16,8 @@ const counts = { passed: 0, failed: 0, skipped: 0 }
 
 await runMain(async () => {
   heading('Tools')
-  await installPackages()
   await requireRust()
+  await installPackages()
   await provideRustComponents()
   process.env.REDIS_SERVER = await provideRedisServer()
   await provideTool('openssl', 'openssl', 'The tests make TLS certificates')
