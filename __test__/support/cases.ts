@@ -367,7 +367,7 @@ const kinds: { weight: number; arbitrary: fc.Arbitrary<Case> }[] = [
     ),
   },
   ...[true, false].map((fits) => ({
-    weight: 0.3,
+    weight: 0.5,
     arbitrary: kind(
       fits ? 'as long as allowed' : 'longer than allowed',
       fits ? 'key' : 'ERR_MIZAN_SIZE',
@@ -549,6 +549,8 @@ const kinds: { weight: number; arbitrary: fc.Arbitrary<Case> }[] = [
     ),
   },
 ]
+
+export const kindCount = kinds.length
 
 export const cases: fc.Arbitrary<Case> = fc.oneof(
   ...kinds.map(({ weight, arbitrary }) => ({ weight: weight * 10, arbitrary })),
