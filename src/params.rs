@@ -171,13 +171,8 @@ struct Budget {
 
 impl Budget {
     fn spend(&mut self, bytes: usize, path: &Path<'_>) -> Outcome<()> {
-        match self.left.checked_sub(bytes) {
-            Some(left) => self.left = left,
-            None => {
-                let reason = format!("the canonical form is longer than {MAX_CANONICAL_BYTES} bytes");
-                return Err(path.error(ErrorCode::Size, &reason).into());
-            }
-        }
+        let too_long = || path.error(ErrorCode::Size, "the canonical form is longer than 1,048,576 bytes");
+        self.left = self.left.checked_sub(bytes).ok_or_else(too_long)?;
         Ok(())
     }
 
@@ -284,7 +279,7 @@ impl<'scope> Reader<'scope, '_> {
             return Ok(true);
         };
         let key = keys.element(last)?;
-        Ok(key.kind()? == Kind::Number && key.number()? == f64::from(last))
+        Ok(key.kind()? == Kind::Number && to_safe_integer(key.number()?) == Some(last.into()))
     }
 
     /// Where the caller's own code threw while it was read, the place is named instead.
