@@ -7,16 +7,21 @@ import type { Outcome, Party } from './cases-parties.ts'
 /** Filters answer a batch while this process derives its own keys for it. */
 const BATCH = 500
 
+interface Answer {
+  /** The party's. */
+  name: string
+  outcome: Outcome
+}
+
 interface Disagreement {
   index: number
   reason: string
 }
 
 /** What is wrong with the parties' answers to a case, if anything is. */
-function judge({ expected, expressibleIn, faultIn }: Case, answers: Map<Party, Outcome>): string | undefined {
+function judge({ expected, faultIn }: Case, answers: Answer[]): string | undefined {
   const keys = new Map<string, string>()
-  for (const [{ name, language }, outcome] of answers) {
-    if (!expressibleIn.includes(language)) continue
+  for (const { name, outcome } of answers) {
     if ('key' in outcome) {
       if (expected !== 'key') return `${name} gives a key, expected ${expected}`
       keys.set(outcome.key, name)
@@ -30,19 +35,18 @@ function judge({ expected, expressibleIn, faultIn }: Case, answers: Map<Party, O
 }
 
 async function firstDisagreement(parties: Party[], batch: Case[]): Promise<Disagreement | undefined> {
-  const answers = await Promise.all(
-    parties.map(async (party) => {
-      const expressible = batch.filter(({ expressibleIn }) => expressibleIn.includes(party.language))
-      const outcomes = await party.answer(expressible)
-      return new Map(expressible.map((subject, position) => [subject, outcomes[position] as Outcome]))
+  const answers = new Map(batch.map((subject): [Case, Answer[]] => [subject, []]))
+  await Promise.all(
+    parties.map(async ({ name, language, answer }) => {
+      const expressible = batch.filter(({ expressibleIn }) => expressibleIn.includes(language))
+      const outcomes = await answer(expressible)
+      for (const [index, subject] of expressible.entries()) {
+        answers.get(subject)?.push({ name, outcome: outcomes[index] as Outcome })
+      }
     }),
   )
   for (const [index, subject] of batch.entries()) {
-    const given = parties.flatMap((party, position): [Party, Outcome][] => {
-      const outcome = answers[position]?.get(subject)
-      return outcome === undefined ? [] : [[party, outcome]]
-    })
-    const reason = judge(subject, new Map(given))
+    const reason = judge(subject, answers.get(subject) ?? [])
     if (reason !== undefined) return { index, reason }
   }
   return undefined

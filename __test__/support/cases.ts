@@ -150,6 +150,12 @@ const { value } = fc.letrec<{ value: Wire }>((tie) => ({
 }))
 const params = mapOf(value, 6)
 
+/** Few names in many orders: what is remembered of one call meets the next. */
+const ofFewShapes: fc.Arbitrary<Wire> = fc
+  .shuffledSubarray(['id', 'page', 'sort', '2', '10', '_'])
+  .chain((names) => fc.tuple(...names.map((key) => fc.tuple(fc.constant(key), value))))
+  .map((pairs) => ({ $map: pairs }))
+
 /** `inner` at the given depth under params, which is depth 1. */
 function nested(inner: Wire, depth: number, inMaps: boolean): Wire {
   let wrapped = inner
@@ -335,6 +341,14 @@ const onlyInJavaScript = inJavaScript('undefined', ...unknownTypes)
 
 const kinds: { weight: number; arbitrary: fc.Arbitrary<Case> }[] = [
   { weight: 60, arbitrary: kind('any valid call', 'key', fc.constant({})) },
+  {
+    weight: 12,
+    arbitrary: kind(
+      'calls of few shapes',
+      'key',
+      fc.record({ context: constants('user', 'users', 'user.x'), params: ofFewShapes }),
+    ),
+  },
   { weight: 12, arbitrary: kind('text', 'key', withParams(mapOf(text, 4))) },
   { weight: 16, arbitrary: kind('doubles', 'key', withParams(mapOf(fractional, 4))) },
   { weight: 8, arbitrary: kind('integers', 'key', withParams(mapOf(fc.oneof(safeInteger, bigInteger), 4))) },
@@ -367,7 +381,7 @@ const kinds: { weight: number; arbitrary: fc.Arbitrary<Case> }[] = [
     ),
   },
   ...[true, false].map((fits) => ({
-    weight: 0.3,
+    weight: 0.5,
     arbitrary: kind(
       fits ? 'as long as allowed' : 'longer than allowed',
       fits ? 'key' : 'ERR_MIZAN_SIZE',
@@ -549,6 +563,8 @@ const kinds: { weight: number; arbitrary: fc.Arbitrary<Case> }[] = [
     ),
   },
 ]
+
+export const kindCount = kinds.length
 
 export const cases: fc.Arbitrary<Case> = fc.oneof(
   ...kinds.map(({ weight, arbitrary }) => ({ weight: weight * 10, arbitrary })),
