@@ -56,27 +56,37 @@ async function firstDisagreement(parties: Party[], batch: Case[]): Promise<Disag
  * Asks the parties about `count` generated calls. A disagreement is thrown, with the smallest call that still shows it
  * and the seed that repeats it. Resolves to how many calls of each kind there were.
  */
-export async function campaign(parties: Party[], count: number, seed: number): Promise<Map<string, number>> {
+export async function campaign(
+  parties: Party[],
+  count: number,
+  seed: number,
+  generator = cases,
+): Promise<Map<string, number>> {
   const kinds = new Map<string, number>()
   for (let done = 0; done < count; done += BATCH) {
     const batchSeed = seed + done / BATCH
-    const batch = fc.sample(cases, { seed: batchSeed, numRuns: Math.min(BATCH, count - done) })
+    const batch = fc.sample(generator, { seed: batchSeed, numRuns: Math.min(BATCH, count - done) })
     for (const { kind } of batch) kinds.set(kind, (kinds.get(kind) ?? 0) + 1)
     const found = await firstDisagreement(parties, batch)
-    if (found !== undefined) await throwSmallest(parties, batchSeed, found)
+    if (found !== undefined) await throwSmallest(parties, generator, batchSeed, found)
   }
   return kinds
 }
 
-async function throwSmallest(parties: Party[], seed: number, { index, reason }: Disagreement): Promise<never> {
-  const property = fc.asyncProperty(cases, async (subject) => {
+async function throwSmallest(
+  parties: Party[],
+  generator: fc.Arbitrary<Case>,
+  seed: number,
+  { index, reason }: Disagreement,
+): Promise<never> {
+  const property = fc.asyncProperty(generator, async (subject) => {
     const found = await firstDisagreement(parties, [subject])
     if (found !== undefined) throw new Error(found.reason)
   })
   const { counterexample, errorInstance } = await fc.check(property, { seed, path: String(index), numRuns: 1 })
+  const repeat = generator === cases ? `\nRepeat it with: npm run fuzz -- --seed ${seed} --cases ${index + 1}` : ''
   throw new Error(
     `${errorInstance instanceof Error ? errorInstance.message : reason}\n` +
-      `${JSON.stringify(counterexample?.[0]).slice(0, 2_000)}\n` +
-      `Repeat it with: npm run fuzz -- --seed ${seed} --cases ${index + 1}`,
+      `${JSON.stringify(counterexample?.[0]).slice(0, 2_000)}${repeat}`,
   )
 }
