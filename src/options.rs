@@ -78,7 +78,7 @@ fn read_backend<'scope>(
     if topology.is_none() && fallback_url.kind()? != Kind::Undefined {
         topology = Some(Topology::Standalone { url: read_text("options.redisUrl", fallback_url)? });
     }
-    let max_bytes = options.integer("maxBytes")?;
+    let max_bytes = options.integer("maxBytes")?.unwrap_or(DEFAULT_MAX_BYTES);
     let command_timeout = options.duration("commandTimeoutMs", 1_000.0)?.unwrap_or(DEFAULT_COMMAND_TIMEOUT);
     let connect_timeout = options.duration("connectTimeoutMs", 1_000.0)?.unwrap_or(DEFAULT_CONNECT_TIMEOUT);
     let max_in_flight = options.integer("maxInFlight")?.unwrap_or(DEFAULT_MAX_IN_FLIGHT);
@@ -86,7 +86,7 @@ fn read_backend<'scope>(
         Some(topology) => {
             BackendConfig::Redis(RedisConfig { topology, command_timeout, connect_timeout, max_in_flight })
         }
-        None => BackendConfig::Memory { max_bytes: max_bytes.map_or(DEFAULT_MAX_BYTES, |bytes| bytes as u64) },
+        None => BackendConfig::Memory { max_bytes },
     })
 }
 

@@ -1,0 +1,293 @@
+/** A cache and its options. */
+
+import { canonicalForm, type Params } from './canonical.ts'
+import { run } from './completions.ts'
+import { codedError } from './errors.ts'
+import { type CacheOperations, type LookupAnswer, native } from './native.ts'
+
+/** Whose entry it is, and of which revision. */
+export interface Scope {
+  /** A string or an integer; `undefined` and `null`, the default, mean nobody's. `''` and `0` are ids like any other. */
+  userId?: string | number | bigint | null | undefined
+  /** An integer from 0, the default, to 2^53 − 1. Another revision is another entry. */
+  rev?: number | undefined
+}
+
+/** How a value is stored. */
+export interface PutOptions extends Scope {
+  /**
+   * Seconds that the value may be served, more than 0 and at most 315,360,000 (ten years); kept exactly. The default is
+   * the `ttl` of the cache, spread by ± 10 %.
+   */
+  ttl?: number | undefined
+  /** The lease that a lookup gave: the value is stored only while it stands. `null`, the default, stores in any case. */
+  lease?: string | null | undefined
+}
+
+/** What a lookup found: exactly one member is not null, or none when Redis cannot be had. */
+export interface Lookup {
+  /** The stored value. */
+  value: string | null
+  /** The lease that this lookup took: whoever holds it loads the value and stores it with the lease. */
+  lease: string | null
+  /** The lease that another lookup holds at present. */
+  held: string | null
+}
+
+/** How a Redis primary is found through its sentinels. */
+export interface SentinelOptions {
+  /** URLs of the sentinels, `redis://` or `rediss://`. */
+  urls: string[]
+  /** The name under which they know the primary. */
+  name: string
+  /** The user at the primary. */
+  username?: string | undefined
+  /** The password at the primary. */
+  password?: string | undefined
+  /** The database at the primary; 0 by default. */
+  database?: number | undefined
+  /** Whether the primary is reached by TLS; `false` by default. */
+  tls?: boolean | undefined
+}
+
+/** The options of a cache. All are checked when it is made; an unknown one is an error. */
+export interface CacheOptions {
+  /** What keys are signed with: text, taken as its UTF-8, or bytes; at least 32 bytes. */
+  secret: string | Uint8Array
+  /** Secrets that other processes may still use: scoped purges delete under each. None by default. */
+  previousSecrets?: (string | Uint8Array)[] | undefined
+  /** One Redis: `redis://`, `rediss://` (TLS) or `unix://`. Without this, `cluster` and `sentinel`: in memory. */
+  redisUrl?: string | undefined
+  /** A Redis Cluster: URLs of some of its nodes. */
+  cluster?: string[] | undefined
+  /** A Redis primary that sentinels watch. */
+  sentinel?: SentinelOptions | undefined
+  /** Seconds that a value may be served, spread by ± 10 %; 86,400 (a day) by default, at most 315,360,000. */
+  ttl?: number | undefined
+  /** Milliseconds that a lease is held; 10,000 by default, 1 to 600,000. */
+  leaseMs?: number | undefined
+  /** Copies in this process's own memory: there are none yet, so only `false` is accepted. */
+  local?: false | undefined
+  /** The bound in bytes when entries are in memory; 67,108,864 (64 MiB) by default. */
+  maxBytes?: number | undefined
+  /** The largest value in bytes; a larger one is not stored. 8,388,608 (8 MiB) by default. */
+  maxValueBytes?: number | undefined
+  /** Milliseconds from a call to its answer on Redis; 500 by default, 1 to 600,000. */
+  commandTimeoutMs?: number | undefined
+  /** Milliseconds for one attempt to connect; 2,000 by default, 1 to 600,000. */
+  connectTimeoutMs?: number | undefined
+  /** Calls under way on Redis; beyond it reads miss, writes are dropped and purges kept. 10,000 by default. */
+  maxInFlight?: number | undefined
+}
+
+/** Counters since the cache was made, and sizes of this moment. */
+export interface CacheStats {
+  /** Reads that found a value. */
+  hits: number
+  /** Reads that found none, for whatever reason. */
+  misses: number
+  /** Values stored. */
+  stores: number
+  /** Values not stored: the lease no longer stood, the value was too large, or Redis was not to be had. */
+  refusedStores: number
+  /** Purges asked for. */
+  purges: number
+  /** Entries that purges deleted, leases included. */
+  purgedEntries: number
+  /** Reads that Redis did not answer, or answered with an error; counted as misses too. */
+  failedReads: number
+  /** Writes that Redis did not answer, or answered with an error; counted as refused stores too. */
+  failedWrites: number
+  /** Purges that could not be done at once and were kept. */
+  postponedPurges: number
+  /** Kept purges that Redis does not have yet. */
+  keptPurges: number
+  /** Calls that ran into their deadline. */
+  timeouts: number
+  /** Connections made after the first. */
+  reconnects: number
+  /** Calls under way on Redis. */
+  inFlight: number
+  /** Entries in memory, leases included; 0 on Redis. */
+  entries: number
+  /** Bytes in memory, by the measure of `maxBytes`; 0 on Redis. */
+  bytes: number
+  /**
+   * Whether Redis is asked: `idle` before the first call, `connecting` during it, `closed` while connected, `open`
+   * while calls return at once because there is no connection. `null` in memory.
+   */
+  circuit: 'idle' | 'connecting' | 'closed' | 'open' | null
+}
+
+/** The functions of a cache that exists already. */
+export class OpenedCache {
+  readonly operations: CacheOperations
+
+  constructor(operations: CacheOperations) {
+    this.operations = operations
+  }
+}
+
+/**
+ * A cache, in memory or on Redis.
+ *
+ * Arguments of a wrong type or without a canonical form throw at once: an `Error` with a `code` (`ERR_MIZAN_…`) and a
+ * message that names the place, as `params.user.id`, and never a value. Trouble with Redis is no error: a read is a
+ * miss, a write is `false`, a purge is kept and retried. After `close`, every promise is rejected with
+ * `ERR_MIZAN_CLOSED`. Calls under way keep the process alive, at most until their deadline; the cache itself does not.
+ */
+export class Cache {
+  readonly #operations: CacheOperations
+
+  /**
+   * Makes a cache, without any I/O: it connects on its first use, in the background.
+   *
+   * @throws `ERR_MIZAN_SECRET` or `ERR_MIZAN_OPTION`, naming the option.
+   */
+  constructor(options: CacheOptions)
+  constructor(options: CacheOptions | OpenedCache) {
+    this.#operations = options instanceof OpenedCache ? options.operations : native.openCache(options)
+  }
+
+  /** The functions behind `this`, which is anything where a method was taken off its cache. */
+  static #of(cache: Cache): CacheOperations {
+    if (typeof cache === 'object' && cache !== null && #operations in cache) {
+      return cache.#operations
+    }
+    throw codedError('ERR_MIZAN_OPTION', 'this is not a Cache: call the method on the cache that it belongs to')
+  }
+
+  /** The key of a call, as {@link deriveCacheKey} derives it with the secret of this cache. */
+  deriveKey(context: string, params?: Params | null, scope?: Scope): string {
+    return Cache.#of(this).key(writeCall(context, params, scope))
+  }
+
+  /** The value, if it is in this process's memory; never a round trip. On Redis it is always `null`. */
+  peek(context: string, params?: Params | null, scope?: Scope): string | null {
+    return Cache.#of(this).peek(writeCall(context, params, scope))
+  }
+
+  /**
+   * The value as text, or `null`; takes no lease. Rejects with `ERR_MIZAN_VALUE_ENCODING` if the stored bytes are not
+   * UTF-8.
+   */
+  get(context: string, params?: Params | null, scope?: Scope): Promise<string | null> {
+    const operations = Cache.#of(this)
+    const canonical = writeCall(context, params, scope)
+    return run((number) => operations.get(canonical, number))
+  }
+
+  /** The value as bytes of its own, or `null`; takes no lease. */
+  getBytes(context: string, params?: Params | null, scope?: Scope): Promise<Uint8Array | null> {
+    const operations = Cache.#of(this)
+    const canonical = writeCall(context, params, scope)
+    return run((number) => operations.getBytes(canonical, number))
+  }
+
+  /**
+   * The value; or, on a miss, a lease to store it with, or the lease that another holds. A purge in between revokes the
+   * lease, so that a value read before the purge is never stored after it.
+   */
+  lookup(context: string, params?: Params | null, scope?: Scope): Promise<Lookup> {
+    const operations = Cache.#of(this)
+    const canonical = writeCall(context, params, scope)
+    return run((number) => operations.lookup(canonical, number)).then(toLookup)
+  }
+
+  /**
+   * Stores a value: text, or bytes, which are copied before this returns.
+   *
+   * @returns Whether it was stored: not if its lease no longer stands, if it is larger than `maxValueBytes`, or if Redis
+   * cannot be had.
+   * @throws `ERR_MIZAN_VALUE`, `ERR_MIZAN_TTL`, `ERR_MIZAN_LEASE` or `ERR_MIZAN_OPTION`, besides what a call throws.
+   */
+  put(
+    context: string,
+    params: Params | null | undefined,
+    value: string | Uint8Array,
+    options?: PutOptions,
+  ): Promise<boolean> {
+    const operations = Cache.#of(this)
+    const { userId, rev, ttl, lease } = readOptions('options', options, PUT_NAMES)
+    const canonical = canonicalForm(context, params, userId, rev)
+    return run((number) => operations.put(canonical, value, ttl, lease, number))
+  }
+
+  /**
+   * Deletes what a mutation changed. With `params`, `{}` included: the one entry of that call, under every secret. With
+   * `undefined` or `null`: all entries of the context, of all users and revisions; a scope is then checked, but has no
+   * effect. Revokes the leases of what it deletes.
+   *
+   * @returns How many entries went, leases included; 0 also where the purge was kept because Redis cannot be had.
+   */
+  purge(context: string, params?: Params | null, scope?: Scope): Promise<number> {
+    const operations = Cache.#of(this)
+    const canonical = writeCall(context, params, scope)
+    if (params === undefined || params === null) {
+      return run((number) => operations.purgeContext(context, number))
+    }
+    return run((number) => operations.purgeEntry(canonical, number))
+  }
+
+  /** Deletes all entries of this protocol, of every context, and nothing else; returns how many went. */
+  clear(): Promise<number> {
+    const operations = Cache.#of(this)
+    return run((number) => operations.clear(number))
+  }
+
+  /** The counters and sizes of this moment; no I/O. */
+  stats(): CacheStats {
+    return Cache.#of(this).stats()
+  }
+
+  /** Delivers kept purges within a bound, then disconnects. Closing again does nothing more. */
+  async close(): Promise<void> {
+    const operations = Cache.#of(this)
+    await run((number) => operations.close(number))
+  }
+}
+
+const SCOPE_NAMES = ['userId', 'rev'] as const
+const PUT_NAMES = ['userId', 'rev', 'ttl', 'lease'] as const
+
+function writeCall(context: unknown, params: unknown, scope: unknown): string {
+  if (scope === undefined) {
+    return canonicalForm(context, params, undefined, undefined)
+  }
+  const { userId, rev } = readOptions('scope', scope, SCOPE_NAMES)
+  return canonicalForm(context, params, userId, rev)
+}
+
+type Options<Name extends string> = { readonly [name in Name]?: unknown }
+
+/** Reads each option once. An unknown name is an error: `{ user: 1 }` must not become the entry of no user. */
+function readOptions<Name extends string>(path: string, options: unknown, names: readonly Name[]): Options<Name> {
+  if (options === undefined) {
+    return {}
+  }
+  if (typeof options !== 'object' || options === null || Array.isArray(options)) {
+    throw codedError('ERR_MIZAN_OPTION', `${path} must be an object`)
+  }
+  const read: { [name in Name]?: unknown } = {}
+  let unknownName: string | undefined
+  try {
+    unknownName = Object.keys(options).find((name) => !names.includes(name as Name))
+    for (const name of names) {
+      read[name] = (options as Options<Name>)[name]
+    }
+  } catch {
+    throw codedError('ERR_MIZAN_OPTION', `${path} cannot be read: reading it threw an exception`)
+  }
+  if (unknownName !== undefined) {
+    throw codedError('ERR_MIZAN_OPTION', `${path}[${JSON.stringify(unknownName.slice(0, 64))}] is not an option`)
+  }
+  return read
+}
+
+function toLookup(answer: LookupAnswer): Lookup {
+  if (answer === null || typeof answer === 'string') {
+    return { value: answer, lease: null, held: null }
+  }
+  const [lease, held] = answer
+  return { value: null, lease, held }
+}

@@ -1,0 +1,80 @@
+/** The native addon: the types of its functions, and how it is found. */
+
+import { createRequire } from 'node:module'
+import type { CacheStats } from './cache.ts'
+import { settle } from './completions.ts'
+
+/**
+ * An operation's answer; a rejected promise where it failed at once; or `undefined` where the answer is still to come,
+ * under the number that was given as the last argument.
+ */
+export type Answer<T> = T | Promise<never> | undefined
+
+/** The value; or the lease that was taken and the lease that another holds, one of them null; or nothing. */
+export type LookupAnswer = string | [lease: string | null, held: string | null] | null
+
+/** The functions of one cache. Canonical forms must be those of `canonicalForm`. */
+export interface CacheOperations {
+  key(canonical: string): string
+  peek(canonical: string): string | null
+  get(canonical: string, number: number): Answer<string | null>
+  getBytes(canonical: string, number: number): Answer<Uint8Array | null>
+  lookup(canonical: string, number: number): Answer<LookupAnswer>
+  put(canonical: string, value: unknown, ttl: unknown, lease: unknown, number: number): Answer<boolean>
+  purgeEntry(canonical: string, number: number): Answer<number>
+  purgeContext(context: unknown, number: number): Answer<number>
+  clear(number: number): Answer<number>
+  stats(): CacheStats
+  close(number: number): Answer<null>
+}
+
+interface Native {
+  /** The authority for what a call's canonical form is, and for what has none. */
+  canonicalForm(context: unknown, params: unknown, userId: unknown, rev: unknown): string
+  /** A function that makes keys of canonical forms. */
+  createSigner(secret: unknown): (canonical: string) => string
+  openCache(options: unknown): CacheOperations
+  /** Opens the process's default cache, or finds it if it is open with equal options. */
+  configureDefault(options: unknown, fallbackUrl: unknown, fallbackSecret: unknown): CacheOperations
+  /** The functions of whichever cache is the process's default when they are called. */
+  defaultCache: CacheOperations
+}
+
+interface Addon {
+  /** Settles promises by `settle`: numbers and answers in turns, numbers and errors in turns. */
+  attach(settle: (resolved: unknown[], rejected: unknown[]) => void): Native
+}
+
+/** The platforms whose addon may fit. An addon for the wrong C library does not load, so the next one is tried. */
+function candidatePlatforms(): string[] {
+  const platform = `${process.platform}-${process.arch}`
+  switch (process.platform) {
+    case 'linux':
+      return [`${platform}-gnu`, `${platform}-musl`]
+    case 'win32':
+      return [`${platform}-msvc`]
+    default:
+      return [platform]
+  }
+}
+
+function load(): Addon {
+  const require = createRequire(import.meta.url)
+  const failures: unknown[] = []
+  for (const platform of candidatePlatforms()) {
+    // A build of this repository comes before an installed package.
+    for (const path of [`../mizan-cache.${platform}.node`, `@mizan/cache-${platform}`]) {
+      try {
+        return require(path)
+      } catch (failure) {
+        failures.push(failure)
+      }
+    }
+  }
+  throw new AggregateError(
+    failures,
+    `@mizan/cache has no addon for ${process.platform} on ${process.arch}, or its optional dependencies are not installed`,
+  )
+}
+
+export const native: Native = load().attach(settle)
