@@ -1,0 +1,41 @@
+/** Requests to the origin. */
+
+import type { Exchange } from './exchange.ts'
+import { isMizan } from './exchange.ts'
+import { IDENTITY_HEADER, signIdentity } from './identity.ts'
+
+/** How the CDN is to cache what it fetches, whatever the origin's headers say. */
+export interface CacheSettings {
+  readonly cacheEverything?: true
+  readonly cacheTtlByStatus: Readonly<Record<string, number>>
+  readonly cacheKey?: string
+  readonly cacheTags?: readonly string[]
+}
+
+/** Holds also in a zone whose own rules cache everything. */
+const NEVER: CacheSettings = { cacheTtlByStatus: { '100-599': -1 } }
+
+/** Asks the origin. A redirect is an answer like any other: it is the browser's to follow. */
+export function fetchFromOrigin(request: Request, cf: CacheSettings): Promise<Response> {
+  const init: RequestInit & { cf: CacheSettings } = { cf, redirect: 'manual' }
+  return fetch(request, init)
+}
+
+/** Passes the request on as it came, to be answered by the origin itself, with the identity that the Worker established. */
+export async function passThrough(exchange: Exchange): Promise<Response> {
+  const { request, url, origin } = exchange
+  const passed = new Request(origin + url.pathname + url.search, request)
+  passed.headers.delete(IDENTITY_HEADER)
+  if (!isMizan(exchange)) return fetchFromOrigin(passed, NEVER)
+  for (const [name, value] of Object.entries(await identityHeaders(exchange))) passed.headers.set(name, value)
+  const response = await fetchFromOrigin(passed, NEVER)
+  const headers = new Headers(response.headers)
+  headers.append('Cache-Status', 'mizan-edge; fwd=bypass')
+  return new Response(response.body, { status: response.status, statusText: response.statusText, headers })
+}
+
+/** Tells the origin who asks, if somebody does. */
+export async function identityHeaders({ identify, signer }: Exchange): Promise<Record<string, string>> {
+  const user = await identify()
+  return user === null ? {} : { [IDENTITY_HEADER]: await signIdentity(signer, user) }
+}
