@@ -63,7 +63,7 @@ struct Inner {
 }
 
 enum Backend {
-    Memory(Memory),
+    Memory(Box<Memory>),
     Redis(Redis),
 }
 
@@ -76,7 +76,7 @@ impl Cache {
         config.validate()?;
         let counters = Arc::<Counters>::default();
         let backend = match &config.backend {
-            BackendConfig::Memory { max_bytes } => Backend::Memory(Memory::new(*max_bytes)),
+            BackendConfig::Memory { max_bytes } => Backend::Memory(Box::new(Memory::new(*max_bytes))),
             BackendConfig::Redis(redis) => {
                 Backend::Redis(Redis::new(redis, config.max_value_bytes, Arc::clone(&counters))?)
             }
@@ -168,7 +168,7 @@ impl Cache {
             let ttl = options.ttl.unwrap_or_else(|| spread(inner.ttl));
             let stored = value.len() <= inner.max_value_bytes
                 && match &inner.backend {
-                    Backend::Memory(memory) => memory.set(&key, value, ttl, options.lease.as_ref()),
+                    Backend::Memory(memory) => memory.set(&key, &value, ttl, options.lease.as_ref()),
                     Backend::Redis(redis) => redis.set(key, value, ttl, options.lease).await,
                 };
             let counter = if stored {
@@ -228,7 +228,7 @@ impl Cache {
     pub fn stats(&self) -> Stats {
         let counters = &self.inner.counters;
         let (memory, redis) = match &self.inner.backend {
-            Backend::Memory(memory) => (Some(memory), None),
+            Backend::Memory(memory) => (Some(&**memory), None),
             Backend::Redis(redis) => (None, Some(redis)),
         };
         Stats {

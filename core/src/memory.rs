@@ -1,35 +1,149 @@
-#![allow(missing_docs)]
+//! The memory backend (`protocol.md` §3): entries and leases of this process, bounded in bytes.
+//!
+//! Guarantees:
+//! - The sum of what the entries weigh never exceeds the bound. An entry weighs its key, its value and [`ENTRY_OVERHEAD`].
+//!   Whatever must go to make room is chosen by `quick_cache`'s CLOCK-Pro: one pass over many keys does not push out
+//!   what is read again and again. What goes is lost like any cache entry; an evicted lease only means that its fill is
+//!   not stored.
+//! - What was deleted, replaced or has expired is never returned. A fill is stored only while its own lease stands.
+//! - Everything happens under one lock that is held for no I/O and never for longer than the operation's own work.
+//!
+//! Costs: every operation on one key takes constant time. Deleting a context takes time for its own entries only, because
+//! the keys of each context are kept together. [`Memory::clear`] visits every entry.
 
-use crate::{key::Key, lease::*};
+mod table;
+
+use crate::{
+    key::Key,
+    lease::{LeaseToken, Lookup},
+};
 use bytes::Bytes;
-use std::time::Duration;
-pub struct Memory;
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+use table::{Content, Table};
+
+pub use table::ENTRY_OVERHEAD;
+
+/// Entries and leases in memory. Shared by reference between threads.
+pub struct Memory {
+    table: Mutex<Table>,
+    max_bytes: u64,
+    started: Instant,
+}
+
 impl Memory {
-    pub fn new(_: u64) -> Self {
-        todo!()
+    /// An empty memory that holds at most `max_bytes`. Allocates nothing yet.
+    #[must_use]
+    pub fn new(max_bytes: u64) -> Self {
+        Self {
+            table: Mutex::new(Table::new(max_bytes)),
+            max_bytes,
+            started: Instant::now(),
+        }
     }
-    pub fn get(&self, _: &Key) -> Option<Bytes> {
-        todo!()
+
+    /// The value at a key. Costs no copy of it.
+    #[must_use]
+    pub fn get(&self, key: &Key) -> Option<Bytes> {
+        match self.table().find(key, self.now())? {
+            Content::Value(value) => Some(value),
+            Content::Lease(_) => None,
+        }
     }
-    pub fn lookup(&self, _: &Key, _: Duration) -> Lookup {
-        todo!()
+
+    /// The value at a key, or the lease that stands there, or a new lease for the caller, which stands for `lease_time`.
+    /// [`Lookup::Miss`] only if not even a lease fits into the bound.
+    #[must_use]
+    pub fn lookup(&self, key: &Key, lease_time: Duration) -> Lookup {
+        let now = self.now();
+        let mut table = self.table();
+        match table.find(key, now) {
+            Some(Content::Value(value)) => return Lookup::Hit(value),
+            Some(Content::Lease(token)) => return Lookup::Held(token),
+            None => {}
+        }
+        let Ok(token) = LeaseToken::new() else {
+            return Lookup::Miss;
+        };
+        if table.store(key, Content::Lease(token.clone()), after(now, lease_time)) {
+            Lookup::Leased(token)
+        } else {
+            Lookup::Miss
+        }
     }
-    pub fn set(&self, _: &Key, _: Bytes, _: Duration, _: Option<&LeaseToken>) -> bool {
-        todo!()
+
+    /// Stores a value, and returns whether it did. With a lease, only while just that lease stands at the key; without
+    /// one, whatever stands there.
+    ///
+    /// A value that does not fit into the bound is not stored, and what stood at the key goes all the same.
+    ///
+    /// Costs a copy of the value: a slice of a larger buffer would keep all of that buffer in memory.
+    #[must_use]
+    pub fn set(&self, key: &Key, value: &[u8], ttl: Duration, lease: Option<&LeaseToken>) -> bool {
+        let value = Bytes::copy_from_slice(value);
+        let now = self.now();
+        let mut table = self.table();
+        if lease.is_some_and(|token| !table.stands(key, token, now)) {
+            return false;
+        }
+        table.store(key, Content::Value(value), after(now, ttl))
     }
-    pub fn delete(&self, _: &[Key]) -> u64 {
-        todo!()
+
+    /// Deletes these keys and returns how many were there, leases included.
+    pub fn delete(&self, keys: &[Key]) -> u64 {
+        let now = self.now();
+        let mut table = self.table();
+        keys.iter().map(|key| u64::from(table.delete(key, now))).sum()
     }
-    pub fn delete_by_prefix(&self, _: &str) -> u64 {
-        todo!()
+
+    /// Deletes every key of a context, `ctx:{context}:…`, and returns how many there were, leases included.
+    pub fn delete_by_prefix(&self, context: &str) -> u64 {
+        self.table().delete_context(context, self.now())
     }
+
+    /// Deletes everything and returns how much there was, leases included.
     pub fn clear(&self) -> u64 {
-        todo!()
+        let mut table = self.table();
+        let count = table.standing(self.now());
+        *table = Table::new(self.max_bytes);
+        count
     }
+
+    /// How many entries are held: leases as well, and what has expired without having been asked for since.
+    #[must_use]
     pub fn entries(&self) -> u64 {
-        todo!()
+        self.table().entries()
     }
+
+    /// What the entries weigh together.
+    #[must_use]
     pub fn bytes(&self) -> u64 {
-        todo!()
+        self.table().bytes()
     }
+
+    /// After a panic in the middle of a change nothing in the table can be trusted: it starts over, empty.
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(|poisoned: PoisonError<_>| {
+            let mut table = poisoned.into_inner();
+            *table = Table::new(self.max_bytes);
+            self.table.clear_poison();
+            table
+        })
+    }
+
+    /// Nanoseconds since this memory was made.
+    fn now(&self) -> u64 {
+        nanoseconds(self.started.elapsed())
+    }
+}
+
+fn after(now: u64, time: Duration) -> u64 {
+    now.saturating_add(nanoseconds(time))
+}
+
+/// Saturates after 584 years.
+fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }

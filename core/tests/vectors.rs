@@ -1,6 +1,6 @@
 //! All of `vectors.json`: the bytes and keys of what is accepted, and that the rest is refused.
 
-mod support;
+mod decode;
 
 use mizan_cache_core::{
     canonical::{Canonical, ParamValue, check_context},
@@ -17,7 +17,7 @@ fn vectors() -> Value {
 fn accepted_calls_have_their_pinned_bytes_and_keys() {
     for vector in vectors()["vectors"].as_array().unwrap() {
         let name = &vector["name"];
-        let derived = support::derive(vector);
+        let derived = decode::derive(vector);
         let Some(key) = vector["key"].as_str() else {
             assert_eq!(
                 derived.unwrap_err().code(),
@@ -57,7 +57,7 @@ fn rejected_calls_are_refused_with_the_code_of_their_reason() {
             _ if name.contains("dup") => ErrorCode::DuplicateKey,
             _ => ErrorCode::ParamNumber,
         };
-        assert_eq!(support::derive(reject).unwrap_err().code(), expected, "{name}");
+        assert_eq!(decode::derive(reject).unwrap_err().code(), expected, "{name}");
         count += 1;
     }
     assert!(count > 20);

@@ -49,8 +49,8 @@ struct Shared {
     connection: Arc<Connection>,
     kept: KeptPurges,
     broad: Arc<BroadPurges>,
-    in_flight: Semaphore,
-    max_in_flight: usize,
+    in_flight: Arc<Semaphore>,
+    max_in_flight: u32,
     bytes_under_way: Semaphore,
     close_within: Duration,
     counters: Arc<Counters>,
@@ -72,8 +72,8 @@ impl Redis {
                 connection: Arc::new(connection),
                 kept: KeptPurges::default(),
                 broad: Arc::default(),
-                in_flight: Semaphore::new(config.max_in_flight),
-                max_in_flight: config.max_in_flight,
+                in_flight: Arc::new(Semaphore::new(config.max_in_flight)),
+                max_in_flight: u32::try_from(config.max_in_flight).unwrap_or(u32::MAX),
                 bytes_under_way: Semaphore::new(MAX_BYTES_UNDER_WAY.max(max_value_bytes)),
                 close_within: config.connect_timeout + config.command_timeout,
                 counters,
@@ -91,7 +91,7 @@ impl Redis {
     }
 
     pub fn in_flight(&self) -> usize {
-        self.shared.max_in_flight - self.shared.in_flight.available_permits()
+        self.shared.max_in_flight as usize - self.shared.in_flight.available_permits()
     }
 
     /// The value, without a lease. A lease that stands at the key is a miss (`WRONGTYPE`).
@@ -178,9 +178,12 @@ impl Redis {
         let shared = Arc::clone(&self.shared);
         async move {
             // Should the time run out, what could not be delivered stays in the count of kept purges.
-            if shared.kept.len() > 0 {
-                let _ = timeout(shared.close_within, shared.kept.delivered()).await;
-            }
+            let _ = timeout(shared.close_within, async {
+                // With all permits in hand no purge is under way any more that could still have to be kept.
+                let _all = shared.in_flight.acquire_many(shared.max_in_flight).await;
+                shared.kept.delivered().await;
+            })
+            .await;
             shared.connection.close();
         }
     }
@@ -258,8 +261,9 @@ impl Shared {
         F: Future<Output = Option<u64>> + Send + 'static,
     {
         self.start();
+        let permit = Arc::clone(&self.in_flight).try_acquire_owned();
         let task = tokio::spawn(async move {
-            let deleted = match self.in_flight.try_acquire() {
+            let deleted = match permit {
                 Ok(_permit) => attempt(Arc::clone(&self), target.clone()).await,
                 Err(_) => None,
             };

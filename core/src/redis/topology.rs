@@ -8,6 +8,7 @@ use ::redis::{
     aio::{ConnectionLike, MultiplexedConnection},
     cluster::{ClusterClient, ClusterClientBuilder},
     cluster_async::ClusterConnection,
+    io::tcp::TcpSettings,
     sentinel::{Sentinel, SentinelNodeConnectionInfo},
 };
 use tokio::sync::Notify;
@@ -45,6 +46,7 @@ impl Servers {
                     .use_protocol(ProtocolVersion::RESP3)
                     .connection_timeout(config.connect_timeout)
                     .response_timeout(config.command_timeout)
+                    .tcp_settings(tcp_settings())
                     .retries(3)
                     .min_retry_wait(10)
                     .max_retry_wait(100)
@@ -69,7 +71,9 @@ impl Servers {
                 if let Some(password) = password {
                     settings = settings.set_password(password);
                 }
-                let mut node = SentinelNodeConnectionInfo::default().set_redis_connection_info(settings);
+                let mut node = SentinelNodeConnectionInfo::default()
+                    .set_redis_connection_info(settings)
+                    .set_tcp_settings(tcp_settings());
                 if *tls {
                     node = node.set_tls_mode(TlsMode::Secure);
                 }
@@ -134,7 +138,12 @@ fn connection_infos(path: &str, urls: &[String]) -> Result<Vec<ConnectionInfo>, 
 fn connection_info(path: &str, url: &str) -> Result<ConnectionInfo, Error> {
     let info = url.into_connection_info().map_err(|_| unreadable(path))?;
     let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
-    Ok(info.set_redis_settings(settings))
+    Ok(info.set_redis_settings(settings).set_tcp_settings(tcp_settings()))
+}
+
+/// A command is sent at once, not held back until the answer to the one before it is acknowledged.
+fn tcp_settings() -> TcpSettings {
+    TcpSettings::default().set_nodelay(true)
 }
 
 /// The URL itself may hold a password and is not repeated.

@@ -368,3 +368,32 @@ async fn nothing_is_left_connected_after_close_or_drop() {
         Err("ERR_MIZAN_CLOSED")
     );
 }
+
+#[tokio::test]
+async fn closing_waits_for_purges_that_are_under_way() {
+    let server = Server::start().await;
+    let (closing, other) = (cache(&server), cache(&server));
+    for id in 0..1_000 {
+        assert!(put(&closing, &call("user", id)).await);
+    }
+    let purge = tokio::spawn(closing.purge(Purge::Context("user")));
+    until("the purge to be under way", async || closing.stats().in_flight > 0).await;
+    closing.close().await;
+    assert_eq!(purge.await.expect("no panic"), Ok(1_000));
+    assert_eq!(other.clear().await, Ok(0));
+}
+
+#[tokio::test]
+async fn closing_delivers_kept_purges_first() {
+    let server = Server::start().await;
+    let (closing, other) = (cache(&server), cache(&server));
+    let user = call("user", 1);
+    assert!(put(&closing, &user).await);
+    server.pause();
+    assert_eq!(closing.purge(Purge::Entry(&user)).await, Ok(0));
+    let close = tokio::spawn(closing.close());
+    server.resume();
+    close.await.expect("no panic");
+    assert_eq!(closing.stats().kept_purges, 0);
+    assert_eq!(get(&other, &user).await, None);
+}

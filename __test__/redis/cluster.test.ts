@@ -1,0 +1,165 @@
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import type { Cache } from '../../binding/index.ts'
+import { eventually } from '../support/eventually.ts'
+import { openCache, SECRET } from '../support/redis-cache.ts'
+import { RedisCluster } from '../support/redis-cluster.ts'
+import { countCalls, countConnections } from '../support/redis-server.ts'
+
+const COUNT = 300
+const ids = Array.from({ length: COUNT }, (_, id) => id)
+
+let cluster: RedisCluster
+
+beforeAll(async () => {
+  cluster = await RedisCluster.start()
+})
+
+afterAll(() => cluster?.stop())
+
+beforeEach(() => cluster.flush())
+
+const open = (options: Parameters<typeof openCache>[0] = {}) => openCache({ cluster: cluster.urls, ...options })
+
+async function store(cache: Cache, context = 'user'): Promise<void> {
+  const stored = await Promise.all(ids.map((id) => cache.put(context, { id }, `${id}`)))
+  expect(stored).not.toContain(false)
+}
+
+async function sizes(): Promise<number[]> {
+  return await Promise.all((await cluster.primaries()).map(({ observer }) => observer.dbSize()))
+}
+
+async function total(): Promise<number> {
+  return (await sizes()).reduce((sum, size) => sum + size, 0)
+}
+
+describe('a cluster of three primaries', () => {
+  test('entries are stored on every primary and read from it', async () => {
+    const cache = open()
+    await store(cache)
+    expect(await Promise.all(ids.map((id) => cache.get('user', { id })))).toEqual(ids.map(String))
+    expect(Math.min(...(await sizes()))).toBeGreaterThan(0)
+    expect(await total()).toBe(COUNT)
+    expect(await cache.purge('user', { id: 7 })).toBe(1)
+    expect(await cache.get('user', { id: 7 })).toBe(null)
+    expect(cache.stats()).toMatchObject({ failedReads: 0, failedWrites: 0, keptPurges: 0, circuit: 'closed' })
+  })
+
+  test('one of the nodes is enough to find the others', async () => {
+    for (const url of cluster.urls) {
+      const cache = openCache({ cluster: [url] })
+      await store(cache)
+      expect(await cache.purge('user')).toBe(COUNT)
+      await cache.close()
+    }
+  })
+
+  test('a broad purge leaves nothing on any primary, and everything of others', async () => {
+    const cache = open()
+    const foreign = Array.from({ length: 300 }, (_, index) => `ctx:user:foreign-${index}`)
+    for (const { observer } of await cluster.primaries()) {
+      await Promise.all(foreign.map((key) => observer.set(key, 'x').catch(() => 'on another primary')))
+    }
+    await store(cache, 'users')
+    const before = await sizes()
+    await store(cache, 'user')
+    expect(await cache.purge('user')).toBe(COUNT)
+    expect(await sizes()).toEqual(before)
+    expect(await Promise.all(ids.map((id) => cache.get('user', { id })))).toEqual(ids.map(() => null))
+    expect(await Promise.all(ids.map((id) => cache.get('users', { id })))).toEqual(ids.map(String))
+    expect(await cache.clear()).toBe(COUNT)
+    expect(await total()).toBe(foreign.length)
+  })
+
+  test('twenty broad purges at once share passes', async () => {
+    const cache = open()
+    const observers = (await cluster.primaries()).map(({ observer }) => observer)
+    await Promise.all(observers.map((observer) => observer.configResetStat()))
+    await Promise.all(ids.slice(0, 20).map(() => cache.purge('user')))
+    for (const observer of observers) {
+      expect(await countCalls(observer, 'scan')).toBeLessThanOrEqual(2)
+    }
+  })
+
+  test('a purge during a rotation reaches each secret’s key, whichever slots they are in', async () => {
+    const oldSecret = 'the secret before the rotation, as long'
+    const before = open({ secret: oldSecret })
+    const now = open({ secret: SECRET, previousSecrets: [oldSecret] })
+    await store(before)
+    await store(now)
+    expect(await Promise.all(ids.map((id) => now.purge('user', { id })))).toEqual(ids.map(() => 2))
+    expect(await total()).toBe(0)
+  })
+
+  test('leases stand in every slot, and a purge between lookup and fill revokes them', async () => {
+    const cache = open()
+    const other = open()
+    const leases = await Promise.all(ids.map(async (id) => (await cache.lookup('user', { id })).lease))
+    expect(leases).not.toContain(null)
+    expect((await other.lookup('user', { id: 1 })).held).toBe(leases[1])
+    expect(await Promise.all(leases.slice(0, 10).map((lease, id) => cache.put('user', { id }, 'x', { lease })))).toEqual(
+      Array.from({ length: 10 }, () => true),
+    )
+    expect(await other.purge('user')).toBe(COUNT)
+    const late = leases.slice(10).map((lease, index) => cache.put('user', { id: index + 10 }, 'stale', { lease }))
+    expect(await Promise.all(late)).not.toContain(true)
+    expect(await total()).toBe(0)
+  })
+
+  test('no connection is left on any node after close', async () => {
+    const cache = open()
+    await store(cache)
+    await cache.close()
+    for (const node of cluster.nodes) {
+      const observer = await node.observe()
+      await eventually('no connection is left', async () => {
+        const clients = await observer.clientList()
+        const replication = clients.filter(({ flags }) => flags.includes('S') || flags.includes('M')).length
+        return (await countConnections(observer)) === replication
+      })
+    }
+  })
+})
+
+describe('a cluster in trouble', () => {
+  test('a primary is killed: the others serve, and its replica is found by itself', async () => {
+    const cache = open()
+    await store(cache)
+    const lost = await cluster.primaryOf(cache.deriveKey('user', { id: 0 }))
+    await lost.server.kill()
+    // Each call settles while nobody has the slot.
+    await Promise.all(ids.map((id) => cache.get('user', { id })))
+    await cluster.settled()
+    for (const id of ids) {
+      await eventually(`entry ${id} is stored again`, () => cache.put('user', { id }, 'new'))
+    }
+    expect(await Promise.all(ids.map((id) => cache.get('user', { id })))).toEqual(ids.map(() => 'new'))
+    await eventually('no purge is owed', () => cache.stats().keptPurges === 0)
+    expect(await cache.purge('user')).toBe(COUNT)
+    expect(await total()).toBe(0)
+    await lost.server.restart()
+    await cluster.settled()
+  })
+
+  test('purges made while a primary stands still are kept until it is back', async () => {
+    const cache = open()
+    await store(cache, 'user')
+    await store(cache, 'order')
+    const { server } = await cluster.primaryOf(cache.deriveKey('user', { id: 0 }))
+    await server.pause()
+    const purged = cache.purge('user', { id: 0 })
+    expect(await cache.purge('order')).toBe(0)
+    expect(await purged).toBe(0)
+    expect(await cache.get('user', { id: 0 })).toBe(null)
+    expect(await cache.get('order', { id: 1 })).toBe(null)
+    server.resume()
+    await cluster.settled()
+    while (cache.stats().keptPurges > 0) {
+      expect(await Promise.all([cache.get('user', { id: 0 }), cache.get('order', { id: 1 })])).toEqual([null, null])
+    }
+    expect(await Promise.all(ids.map((id) => cache.get('order', { id })))).toEqual(ids.map(() => null))
+    expect(await cache.get('user', { id: 0 })).toBe(null)
+
+    expect(await total()).toBe(COUNT - 1)
+  })
+})

@@ -1,0 +1,99 @@
+/**
+ * The addon's deriveCacheKey against the hand-written port, in one process. Every round times every arm, in an order
+ * that rotates, so that what the machine does meanwhile meets all of them; a ratio is of two arms of one round. The
+ * addon runs twice: the ratio of its two arms is what the noise alone makes.
+ */
+
+import { strict as assert } from 'node:assert'
+import { arch, cpus, platform, release } from 'node:os'
+import { deriveCacheKey, type Params } from '@mizan/cache'
+import { deriveCacheKey as derivePortKey } from './port.ts'
+
+const SECRET = 'bench-secret-of-more-than-32-bytes-0123456789'
+const ROUNDS = 15
+const ROUND_MILLISECONDS = 60
+/** So many different calls per case that nobody can answer from memory. */
+const CALLS = 1_000
+
+const names = ['user_id', 'page', 'sort', 'locale', 'limit', 'active', 'min_price', 'category', 'query', 'tenant']
+
+function parameters(count: number, call: number): Params {
+  const values = [call, 3, 'created_at', 'en-GB', 50, true, 9.99 + call, 'books', `query ${call}`, null]
+  return Object.fromEntries(names.slice(0, count).map((name, index) => [name, values[index] ?? null]))
+}
+
+const cases: { name: string; params: (call: number) => Params }[] = [
+  { name: 'no parameters', params: () => ({}) },
+  { name: '2 parameters', params: (call) => parameters(2, call) },
+  { name: '10 parameters', params: (call) => parameters(10, call) },
+  { name: '2 parameters, not ASCII', params: (call) => ({ città: `São Paulo ${call}`, query: '東京 🗼' }) },
+]
+
+type Derive = (secret: string, context: string, params: Params) => string
+const arms: { name: string; derive: Derive }[] = [
+  { name: 'addon', derive: deriveCacheKey },
+  { name: 'port', derive: derivePortKey },
+  { name: 'addon again', derive: deriveCacheKey },
+]
+
+/** Nanoseconds per call. The keys' lengths are added up so that no call is left out. */
+function time(derive: Derive, calls: Params[], repetitions: number): number {
+  let total = 0
+  const start = process.hrtime.bigint()
+  for (let repetition = 0; repetition < repetitions; repetition++) {
+    for (const params of calls) total += derive(SECRET, 'user', params).length
+  }
+  const elapsed = Number(process.hrtime.bigint() - start)
+  assert.ok(total > 0)
+  return elapsed / (repetitions * calls.length)
+}
+
+function median(values: number[]): number {
+  const sorted = values.toSorted((left, right) => left - right)
+  const middle = sorted.length >> 1
+  return sorted.length % 2 === 1 ? (sorted[middle] ?? 0) : ((sorted[middle - 1] ?? 0) + (sorted[middle] ?? 0)) / 2
+}
+
+function withSpread(ratios: number[]): string {
+  return `${median(ratios).toFixed(2)} (${Math.min(...ratios).toFixed(2)}–${Math.max(...ratios).toFixed(2)})`
+}
+
+const rows: Record<string, string | number>[] = []
+for (const { name, params } of cases) {
+  const calls = Array.from({ length: CALLS }, (_, call) => params(call))
+  for (const call of calls) {
+    assert.equal(deriveCacheKey(SECRET, 'user', call), derivePortKey(SECRET, 'user', call), 'the arms must agree')
+  }
+
+  const nanoseconds = arms.map((): number[] => [])
+  const warm = arms.map(({ derive }) => time(derive, calls, 20))
+  const repetitions = warm.map((each) => Math.max(1, Math.round((ROUND_MILLISECONDS * 1e6) / (each * CALLS))))
+  for (let round = 0; round < ROUNDS; round++) {
+    for (let turn = 0; turn < arms.length; turn++) {
+      const arm = (round + turn) % arms.length
+      nanoseconds[arm]?.push(time((arms[arm] as (typeof arms)[number]).derive, calls, repetitions[arm] as number))
+    }
+  }
+
+  const [addon, port, again] = nanoseconds as [number[], number[], number[]]
+  rows.push({
+    case: name,
+    'addon, ns': Math.round(median(addon)),
+    'port, ns': Math.round(median(port)),
+    'port / addon': withSpread(port.map((each, round) => each / (addon[round] as number))),
+    'noise: addon / addon': withSpread(again.map((each, round) => each / (addon[round] as number))),
+  })
+}
+
+console.log('deriveCacheKey: medians of %d rounds, ratio of one round (least–most)', ROUNDS)
+console.table(rows)
+console.log(
+  'Node %s, V8 %s, %s %s %s, %d × %s',
+  process.versions.node,
+  process.versions.v8,
+  platform(),
+  release(),
+  arch(),
+  cpus().length,
+  cpus()[0]?.model ?? 'unknown CPU',
+)
