@@ -1,14 +1,11 @@
 /** Context GETs: from the CDN's cache, which fetches from the origin what it has not. */
 
-import { parseInvalidation } from '../origin/invalidation-header.ts'
+import { ENTRY_HEADER, parseInvalidation } from '../origin/invalidation-header.ts'
 import type { Exchange } from './exchange.ts'
 import type { Route } from './manifest.ts'
 import { type CacheSettings, fetchFromOrigin, identityHeaders, passThrough } from './origin-fetch.ts'
 import { declaredParams } from './query.ts'
 import { contextTag } from './tags.ts'
-
-/** Names the entry that a context's response is, its parameters as the origin coerced them: `user;user_id=5`. */
-export const ENTRY_HEADER = 'X-Mizan-Entry'
 
 /** Keeps entries apart also where the zone's plan has no custom cache keys. No manifest can declare such a name. */
 const KEY_PARAMETER = '_mizan_key'
