@@ -144,8 +144,5 @@ function ttlOf(status: number, ttlByStatus: Readonly<Record<string, number>>): n
 function respond({ status, headers, body }: Entry, cacheStatus: string): Response {
   const response = new Response([204, 304].includes(status) ? null : body, { status, headers })
   response.headers.set('CF-Cache-Status', cacheStatus)
-  response.headers.delete('content-encoding')
-  response.headers.delete('content-length')
-  response.headers.delete('transfer-encoding')
   return response
 }

@@ -4,9 +4,13 @@ import {
   createEdgeWorker,
   type EdgeContext,
   type EdgeEnv,
+  type EdgeManifest,
   identifyJwt,
   type PurgeFailure,
 } from '../../../edge/index.ts'
+
+declare const MANIFEST: EdgeManifest
+declare const ZONE_ID: string
 
 interface Env extends EdgeEnv {
   readonly JWT_SECRET: string

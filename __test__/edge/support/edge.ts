@@ -62,9 +62,12 @@ export async function startEdge({
     script,
     compatibilityDate: '2026-04-01',
     bindings: { MIZAN_CACHE_SECRET: SECRET, MIZAN_PURGE_TOKEN: cdn.token, JWT_SECRET, ...bindings },
+    // Past Miniflare's own entry, which goes on when a client leaves.
+    unsafeDirectSockets: [{}],
     outboundService: (request: never) => cdn.handle(request) as never,
   })
-  const address = await runtime.ready
+  await runtime.ready
+  const address = await runtime.unsafeGetDirectURL()
   const send = async (path: string, init: RequestInit = {}): Promise<Received> => {
     const response = await runtime.dispatchFetch(`https://shop.example${path}`, {
       redirect: 'manual',
