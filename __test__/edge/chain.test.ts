@@ -1,11 +1,12 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
-import { Cache } from '../../binding/index.ts'
-import { identityFromEdge } from '../../edge/index.ts'
-import { bearer, type Edge, SECRET, signIn, startEdge } from './support/edge.ts'
-import { bundles, Shop, shopOrigin } from './support/shop.ts'
+import type { Cache } from '../../binding/index.ts'
+import { bearer, type Edge, signIn } from './support/edge.ts'
+import { bundles, type Shop } from './support/shop.ts'
+import { type ShopChain, startShopChain } from './support/shop-chain.ts'
 
 const edgeStatus = (headers: Headers) => headers.get('Cache-Status')?.split(', ').at(-1)
 
+let chain: ShopChain
 let shop: Shop
 let cache: Cache
 let edge: Edge
@@ -13,18 +14,13 @@ let ann: string
 let bob: string
 
 beforeAll(async () => {
-  shop = new Shop()
-  cache = new Cache({ secret: SECRET })
-  const origin = shopOrigin(shop, { cache, authenticate: identityFromEdge({ secret: SECRET }) })
-  edge = await startEdge({ manifest: origin.manifest(), origin: origin.fetch })
+  chain = await startShopChain()
+  ;({ shop, cache, edge } = chain)
   ann = await signIn('ann')
   bob = await signIn('bob')
 })
 
-afterAll(async () => {
-  await edge?.stop()
-  await cache?.close()
-})
+afterAll(() => chain?.stop())
 
 beforeEach(async () => {
   edge.cdn.entries.clear()
