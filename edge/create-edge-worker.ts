@@ -61,6 +61,9 @@ export function createEdgeWorker<Env extends EdgeEnv = EdgeEnv>(options: EdgeOpt
   if (purge !== undefined && !(typeof purge?.zoneId === 'string' && purge.zoneId !== '')) {
     throw optionError('purge.zoneId', 'must be the id of a zone')
   }
+  if (purge?.onFailure !== undefined && typeof purge.onFailure !== 'function') {
+    throw optionError('purge.onFailure', 'must be a function')
+  }
   const queue = new PurgeQueue()
   const signerOf = signers()
 

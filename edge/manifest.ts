@@ -3,6 +3,8 @@
 import { codedError } from '../binding/errors.ts'
 import type { ManifestContext } from '../origin/manifest.ts'
 
+const CONTEXT = /^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$/
+
 /** The manifest as an imported JSON file types it: like the origin's, its literals widened. */
 export interface EdgeManifest {
   readonly version: number
@@ -37,7 +39,8 @@ export class Routes {
   readonly #byEndpoint = new Map<string, Route>()
 
   constructor(manifest: EdgeManifest) {
-    check(isRecord(manifest) && manifest.version === 1, 'version', 'must be 1')
+    if (!isRecord(manifest)) throw codedError('ERR_MIZAN_OPTION', 'options.manifest: must be an object')
+    check(manifest.version === 1, 'version', 'must be 1')
     check(isPath(manifest.call) && manifest.call.endsWith('/call/'), 'call', 'must be a path that ends with /call/')
     check(isRecord(manifest.contexts), 'contexts', 'must be an object')
     check(isRecord(manifest.mutations), 'mutations', 'must be an object')
@@ -60,10 +63,11 @@ export class Routes {
 
   #add(name: string, context: EdgeManifest['contexts'][string]): void {
     const where = `contexts.${name}`
+    check(CONTEXT.test(name), `contexts[${JSON.stringify(name)}]`, 'must be a name that is legal in a key')
     check(isRecord(context), where, 'must be an object')
     const { endpoints, params, rev, ttl, scope } = context
     check(isTexts(endpoints) && endpoints.every(isPath), `${where}.endpoints`, 'must be an array of paths')
-    check(isTexts(params), `${where}.params`, 'must be an array of names')
+    check(isTexts(params) && params.every(isParameter), `${where}.params`, 'must be an array of names in snake_case')
     check(Number.isSafeInteger(rev) && rev >= 0, `${where}.rev`, 'must be an integer in [0, 2^53-1]')
     check(Number.isFinite(ttl) && ttl >= 0, `${where}.ttl`, 'must be a number of seconds')
     // A scope that is misspelt must not make a public context of a private one.
@@ -84,6 +88,10 @@ function isRecord(value: unknown): boolean {
 
 function isTexts(value: unknown): boolean {
   return Array.isArray(value) && value.every((item) => typeof item === 'string')
+}
+
+function isParameter(name: string): boolean {
+  return /^[a-z][a-z0-9_]*$/.test(name)
 }
 
 function isPath(value: unknown): boolean {

@@ -40,16 +40,15 @@ export interface EdgeOptions {
   origin: (request: Request) => Promise<Response>
   bindings?: Record<string, string>
   worker?: string
+  /** The public keys that the login publishes. */
+  jwks?: object
 }
 
-export async function startEdge({
-  manifest,
-  origin,
-  bindings,
-  worker = 'chain-worker.ts',
-}: EdgeOptions): Promise<Edge> {
+export async function startEdge(options: EdgeOptions): Promise<Edge> {
+  const { manifest, origin, bindings, worker = 'chain-worker.ts', jwks } = options
   const failures: PurgeFailure[] = []
   const cdn = new Cdn(origin, async (request) => {
+    if (new URL(request.url).hostname === 'login.example') return Response.json(jwks)
     failures.push((await request.json()) as PurgeFailure)
     return new Response()
   })
