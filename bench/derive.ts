@@ -5,9 +5,12 @@
  */
 
 import { strict as assert } from 'node:assert'
-import { arch, cpus, platform, release } from 'node:os'
-import { deriveCacheKey, type Params } from '@mizan/cache'
+import type * as addon from '@mizan/cache'
 import { deriveCacheKey as derivePortKey } from './port.ts'
+import { describeHost, median, withSpread } from './statistics.ts'
+
+/** The build, as it is published: what a loader makes of the sources would be another program. */
+const { deriveCacheKey }: typeof addon = await import(new URL('../dist/index.mjs', import.meta.url).href)
 
 const SECRET = 'bench-secret-of-more-than-32-bytes-0123456789'
 const ROUNDS = 15
@@ -17,19 +20,19 @@ const CALLS = 1_000
 
 const names = ['user_id', 'page', 'sort', 'locale', 'limit', 'active', 'min_price', 'category', 'query', 'tenant']
 
-function parameters(count: number, call: number): Params {
+function parameters(count: number, call: number): addon.Params {
   const values = [call, 3, 'created_at', 'en-GB', 50, true, 9.99 + call, 'books', `query ${call}`, null]
   return Object.fromEntries(names.slice(0, count).map((name, index) => [name, values[index] ?? null]))
 }
 
-const cases: { name: string; params: (call: number) => Params }[] = [
+const cases: { name: string; params: (call: number) => addon.Params }[] = [
   { name: 'no parameters', params: () => ({}) },
   { name: '2 parameters', params: (call) => parameters(2, call) },
   { name: '10 parameters', params: (call) => parameters(10, call) },
   { name: '2 parameters, not ASCII', params: (call) => ({ città: `São Paulo ${call}`, query: '東京 🗼' }) },
 ]
 
-type Derive = (secret: string, context: string, params: Params) => string
+type Derive = (secret: string, context: string, params: addon.Params) => string
 const arms: { name: string; derive: Derive }[] = [
   { name: 'addon', derive: deriveCacheKey },
   { name: 'port', derive: derivePortKey },
@@ -37,7 +40,7 @@ const arms: { name: string; derive: Derive }[] = [
 ]
 
 /** Nanoseconds per call. The keys' lengths are added up so that no call is left out. */
-function time(derive: Derive, calls: Params[], repetitions: number): number {
+function time(derive: Derive, calls: addon.Params[], repetitions: number): number {
   let total = 0
   const start = process.hrtime.bigint()
   for (let repetition = 0; repetition < repetitions; repetition++) {
@@ -46,16 +49,6 @@ function time(derive: Derive, calls: Params[], repetitions: number): number {
   const elapsed = Number(process.hrtime.bigint() - start)
   assert.ok(total > 0)
   return elapsed / (repetitions * calls.length)
-}
-
-function median(values: number[]): number {
-  const sorted = values.toSorted((left, right) => left - right)
-  const middle = sorted.length >> 1
-  return sorted.length % 2 === 1 ? (sorted[middle] ?? 0) : ((sorted[middle - 1] ?? 0) + (sorted[middle] ?? 0)) / 2
-}
-
-function withSpread(ratios: number[]): string {
-  return `${median(ratios).toFixed(2)} (${Math.min(...ratios).toFixed(2)}–${Math.max(...ratios).toFixed(2)})`
 }
 
 const rows: Record<string, string | number>[] = []
@@ -85,15 +78,6 @@ for (const { name, params } of cases) {
   })
 }
 
-console.log('deriveCacheKey: medians of %d rounds, ratio of one round (least–most)', ROUNDS)
+console.log(`deriveCacheKey: medians of ${ROUNDS} rounds; ratios of two arms in one round, least to greatest`)
 console.table(rows)
-console.log(
-  'Node %s, V8 %s, %s %s %s, %d × %s',
-  process.versions.node,
-  process.versions.v8,
-  platform(),
-  release(),
-  arch(),
-  cpus().length,
-  cpus()[0]?.model ?? 'unknown CPU',
-)
+console.log(describeHost())

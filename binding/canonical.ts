@@ -8,29 +8,51 @@ export type ParamValue = string | number | bigint | boolean | null | ParamValue[
 /** The parameters of a call. */
 export type Params = Record<string, ParamValue>
 
-const MAX_LENGTH = 1_048_576
-const CONTEXT = /^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$/
-/** ASCII that stands for itself in the canonical form. */
-const LITERAL = /^[ !#-[\]-~]*$/
-
 /** Writes the canonical form, or throws an error with a code that names what has none. */
 export function canonicalForm(context: unknown, params: unknown, userId: unknown, rev: unknown): string {
   return writeCommon(context, params, userId, rev) ?? native.canonicalForm(context, params, userId, rev)
 }
 
+// What is beyond these bounds is not common, and is left to the native function, which has bounds of its own.
+const MAX_LENGTH = 4_096
+const MAX_NAMES = 64
+const MAX_VALUES = 1_024
+const MAX_DEPTH = 8
+const MAX_SHAPES = 256
+
+const CONTEXT = /^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$/
+/** ASCII that stands for itself in the canonical form. */
+const LITERAL = /^[ !#-[\]-~]*$/
+
+/** What is known of a context's calls whose parameters have the same names in the same order. */
+interface Shape {
+  readonly names: readonly string[]
+  /** The canonical form up to the first name. */
+  readonly opening: string
+  readonly members: readonly Member[]
+}
+
+/** A name, and what precedes its value in the canonical form. */
+interface Member {
+  readonly name: string
+  readonly opening: string
+}
+
+/** The shape of each context's last call. Most contexts have one. */
+const shapes = new Map<unknown, Shape>()
+
+/** How many values the present call has so far: one object may stand in many places. */
+let valueCount = 0
+
 /**
- * The canonical form of what calls commonly are: flat parameters of ASCII text, numbers, booleans and null. Anything
- * that is not certain to be just that, also what is an error, is left to the native function.
+ * The canonical form of what calls commonly are: plain objects and arrays of ASCII text, numbers, booleans and null.
+ * Anything that is not certain to be just that, also what is an error, is left to the native function.
  */
 function writeCommon(context: unknown, params: unknown, userId: unknown, rev: unknown): string | undefined {
-  if (typeof context !== 'string' || !CONTEXT.test(context)) {
+  let text = writeParams(context, params)
+  if (text === undefined) {
     return undefined
   }
-  const members = writeMembers(params)
-  if (members === undefined) {
-    return undefined
-  }
-  let text = `{"c":"${context}","p":{${members}},"r":`
   if (rev === undefined || rev === 0) {
     text += '0'
   } else if (Number.isSafeInteger(rev) && (rev as number) > 0) {
@@ -39,65 +61,152 @@ function writeCommon(context: unknown, params: unknown, userId: unknown, rev: un
     return undefined
   }
   if (userId !== undefined && userId !== null) {
-    const user = typeof userId === 'string' || Number.isSafeInteger(userId) ? writeScalar(userId) : undefined
+    const user = typeof userId === 'string' || Number.isSafeInteger(userId) ? writeValue(userId, 0) : undefined
     if (user === undefined) {
       return undefined
     }
-    text += `,"u":"${user}"`
+    text += `,"u":${user}`
   }
-  return text.length < MAX_LENGTH ? `${text}}` : undefined
+  return `${text}}`
 }
 
-function writeMembers(params: unknown): string | undefined {
-  if (params === undefined || params === null) {
-    return ''
-  }
-  if (typeof params !== 'object') {
-    return undefined
-  }
+/** The canonical form up to the rev. */
+function writeParams(context: unknown, params: unknown): string | undefined {
   try {
-    const prototype = Object.getPrototypeOf(params)
-    if ((prototype !== Object.prototype && prototype !== null) || Object.getOwnPropertySymbols(params).length > 0) {
+    const object = params ?? {}
+    if (typeof object !== 'object' || !isPlain(object, Object.prototype)) {
       return undefined
     }
-    const names = Object.keys(params)
-    if (!isAscending(names)) {
-      names.sort()
+    const shape = shapeOf(context, Object.keys(object))
+    if (shape === undefined) {
+      return undefined
     }
-    let text = ''
-    for (const name of names) {
-      const value = writeScalar((params as Record<string, unknown>)[name])
-      if (value === undefined || text.length + name.length > MAX_LENGTH || !LITERAL.test(name)) {
+    valueCount = 0
+    let text = shape.opening
+    for (const { name, opening } of shape.members) {
+      const value = writeValue((object as Record<string, unknown>)[name], 1)
+      if (value === undefined) {
         return undefined
       }
-      text += text === '' ? `"${name}":"${value}"` : `,"${name}":"${value}"`
+      text += opening + value
     }
-    return text
+    return `${text}},"r":`
   } catch {
     // A getter or a proxy threw: the native function reads again, and says where.
     return undefined
   }
 }
 
-/** The order of ASCII names is the same by UTF-16 unit as by code point; other names are not written here. */
-function isAscending(names: string[]): boolean {
-  for (let index = 1; index < names.length; index++) {
-    if ((names[index - 1] as string) > (names[index] as string)) {
+/** What is of another realm, or has symbols as keys, is for the native function to judge. */
+function isPlain(object: object, ownPrototype: object): boolean {
+  const prototype = Object.getPrototypeOf(object)
+  return (
+    (prototype === ownPrototype || (prototype === null && ownPrototype === Object.prototype)) &&
+    Object.getOwnPropertySymbols(object).length === 0
+  )
+}
+
+function shapeOf(context: unknown, names: string[]): Shape | undefined {
+  const known = shapes.get(context)
+  if (known !== undefined && isSame(known.names, names)) {
+    return known
+  }
+  const shape = makeShape(context, names)
+  if (shape !== undefined) {
+    if (shapes.size >= MAX_SHAPES) {
+      shapes.clear()
+    }
+    shapes.set(context, shape)
+  }
+  return shape
+}
+
+function isSame(names: readonly string[], others: readonly string[]): boolean {
+  if (names.length !== others.length) {
+    return false
+  }
+  for (let index = 0; index < names.length; index++) {
+    if (names[index] !== others[index]) {
       return false
     }
   }
   return true
 }
 
-function writeScalar(value: unknown): string | undefined {
+function makeShape(context: unknown, names: string[]): Shape | undefined {
+  const members = typeof context === 'string' && CONTEXT.test(context) ? toMembers(names) : undefined
+  return members && { names, opening: `{"c":"${context}","p":{`, members }
+}
+
+/** The names in the order of the canonical form. */
+function toMembers(names: string[]): Member[] | undefined {
+  const isCommon = (name: string) => name.length <= MAX_NAMES && LITERAL.test(name)
+  if (names.length > MAX_NAMES || !names.every(isCommon)) {
+    return undefined
+  }
+  // Of ASCII names the order by UTF-16 unit is the order by code point.
+  return [...names].sort().map((name, index) => ({ name, opening: index === 0 ? `"${name}":` : `,"${name}":` }))
+}
+
+/** A value that stands in a container of this depth. */
+function writeValue(value: unknown, depth: number): string | undefined {
   switch (typeof value) {
     case 'string':
-      return value.length <= MAX_LENGTH && LITERAL.test(value) ? value : undefined
+      return value.length <= MAX_LENGTH && LITERAL.test(value) ? `"${value}"` : undefined
     case 'number':
-      return Number.isSafeInteger(value) ? `${value}` : undefined
+      return Number.isSafeInteger(value) || isFixed(value) ? `"${value}"` : undefined
     case 'boolean':
-      return value ? 'true' : 'false'
+      return value ? '"true"' : '"false"'
+    case 'object':
+      return value === null ? '"null"' : writeContainer(value, depth + 1)
     default:
-      return value === null ? 'null' : undefined
+      return undefined
   }
+}
+
+/** Whether a number has a fraction, and is of a size that JavaScript writes as Python does: without an exponent. */
+function isFixed(value: number): boolean {
+  return Number.isFinite(value) && !Number.isInteger(value) && Math.abs(value) >= 1e-4
+}
+
+function writeContainer(container: object, depth: number): string | undefined {
+  if (depth > MAX_DEPTH) {
+    return undefined
+  }
+  if (Array.isArray(container)) {
+    return writeItems(container, depth)
+  }
+  const members = isPlain(container, Object.prototype) ? toMembers(Object.keys(container)) : undefined
+  if (members === undefined) {
+    return undefined
+  }
+  let text = '{'
+  for (const { name, opening } of members) {
+    const value = writeValue((container as Record<string, unknown>)[name], depth)
+    if (value === undefined || ++valueCount > MAX_VALUES) {
+      return undefined
+    }
+    text += opening + value
+  }
+  return `${text}}`
+}
+
+function writeItems(array: readonly unknown[], depth: number): string | undefined {
+  if (array.length > MAX_VALUES || !isPlain(array, Array.prototype)) {
+    return undefined
+  }
+  // Indices come in ascending order and before all other names: these are all of them, and nothing else.
+  const names = Object.keys(array)
+  if (names.length !== array.length || (names.length > 0 && names.at(-1) !== `${array.length - 1}`)) {
+    return undefined
+  }
+  let text = '['
+  for (const item of array) {
+    const value = writeValue(item, depth)
+    if (value === undefined || ++valueCount > MAX_VALUES) {
+      return undefined
+    }
+    text += text === '[' ? value : `,${value}`
+  }
+  return `${text}]`
 }

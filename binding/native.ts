@@ -59,13 +59,13 @@ function candidatePlatforms(): string[] {
 }
 
 function load(): Addon {
-  const require = createRequire(import.meta.url)
+  const requireAddon = createRequire(import.meta.url)
   const failures: unknown[] = []
   for (const platform of candidatePlatforms()) {
     // A build of this repository comes before an installed package.
     for (const path of [`../mizan-cache.${platform}.node`, `@mizan/cache-${platform}`]) {
       try {
-        return require(path)
+        return requireAddon(path)
       } catch (failure) {
         failures.push(failure)
       }

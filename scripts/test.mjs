@@ -36,7 +36,6 @@ await runMain(async () => {
   await checkCommand('Rust documentation', 'cargo doc --workspace --no-deps --quiet', { RUSTDOCFLAGS: '-D warnings' })
   await checkCommand('JavaScript format and lints', 'npx biome ci')
   await checkCommand('Types', 'npm run --silent typecheck')
-  await checkCommand('Package', 'npx publint --strict')
   await testRust()
   await testNode()
 

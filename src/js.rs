@@ -356,13 +356,19 @@ impl<'scope> Value<'scope> {
 
     /// The bytes of a string that is known to be ASCII.
     pub fn ascii(self) -> Outcome<Vec<u8>> {
-        let mut length = 0;
-        node_api!(napi_get_value_string_latin1(self.env, self.raw, ptr::null_mut(), 0, &raw mut length))?;
-        let mut bytes = vec![0_u8; length + 1];
-        let start = bytes.as_mut_ptr().cast();
-        node_api!(napi_get_value_string_latin1(self.env, self.raw, start, bytes.len(), &raw mut length))?;
-        bytes.truncate(length);
-        Ok(bytes)
+        // Most fit here, and then one call does; Node ends what it writes with a zero.
+        let (mut short, mut length) = ([0_u8; 512], 0);
+        let start = short.as_mut_ptr().cast();
+        node_api!(napi_get_value_string_latin1(self.env, self.raw, start, short.len(), &raw mut length))?;
+        if length + 1 < short.len() {
+            return Ok(short[..length].to_vec());
+        }
+        length = self.length()?;
+        let mut long = vec![0_u8; length + 1];
+        let start = long.as_mut_ptr().cast();
+        node_api!(napi_get_value_string_latin1(self.env, self.raw, start, long.len(), &raw mut length))?;
+        long.truncate(length);
+        Ok(long)
     }
 
     /// A copy of a `Uint8Array`'s bytes, or nothing if it is something else, or if other threads can write to it.

@@ -2,8 +2,10 @@
 
 import { createHmac } from 'node:crypto'
 import { readFileSync } from 'node:fs'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { addonParties } from '../support/cases-addon.ts'
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
+import { deriveCacheKey } from '../../binding/index.ts'
+import { native } from '../../binding/native.ts'
+import { addonParties, SECRET } from '../support/cases-addon.ts'
 import { type Filter, type Outcome, type Party, python, rust } from '../support/cases-parties.ts'
 import { type Call, decode, type Shape } from '../support/cases-wire.ts'
 
@@ -32,7 +34,7 @@ const vectors = file.vectors.filter(({ key }) => key !== null)
 const canonicalOnly = file.vectors.filter(({ key }) => key === null)
 
 const simplest: Call = {
-  secret: 'canon-v1-test-secret-0123456789abcdef',
+  secret: SECRET,
   context: 'user',
   params: null,
   userId: null,
@@ -109,6 +111,18 @@ describe.each(parties)('$name', ({ language, party }) => {
       expect(await ask(party(), { ...simplest, context })).toHaveProperty('error', 'ERR_MIZAN_CONTEXT')
     },
   )
+})
+
+test('the addon has two ways to a canonical form, and the parties take both', () => {
+  const spy = vi.spyOn(native, 'canonicalForm')
+  try {
+    deriveCacheKey(SECRET, 'user', { id: '1' })
+    expect(spy).not.toHaveBeenCalled()
+    deriveCacheKey(SECRET, 'user', { id: 'é' })
+    expect(spy).toHaveBeenCalledOnce()
+  } finally {
+    spy.mockRestore()
+  }
 })
 
 test.each(canonicalOnly)('Python writes the canonical form of $name', async (vector) => {

@@ -82,7 +82,8 @@ const scope: Judge = (value) => {
 }
 const storedValue: Judge = (value, name) =>
   isUnreliableBytes(name) ? 'either' : verdict(isText(value) || isBytes(name) || name === 'an empty Uint8Array')
-const ttl: Judge = (value) => verdict(value === undefined || (Number.isFinite(value) && Number(value) > 0))
+const ttl: Judge = (value) =>
+  verdict(value === undefined || (Number.isFinite(value) && Number(value) > 0 && Number(value) <= 315_360_000))
 const lease: Judge = (value) => verdict(value === undefined || value === null)
 const secret =
   (leastBytes: number): Judge =>

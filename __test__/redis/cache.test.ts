@@ -153,7 +153,11 @@ describe('purges', () => {
     await fill()
     expect(await cache.purge('user', {})).toBe(1)
     expect(await keys()).toHaveLength(2)
-    for (const broad of [() => cache.purge('user'), () => cache.purge('user', undefined), () => cache.purge('user', null)]) {
+    for (const broad of [
+      () => cache.purge('user'),
+      () => cache.purge('user', undefined),
+      () => cache.purge('user', null),
+    ]) {
       await fill()
       expect(await broad()).toBe(3)
       expect(await keys()).toEqual([])
@@ -417,7 +421,10 @@ describe('ways to a server', () => {
     await cache.close()
   }
 
-  async function withServer(options: Parameters<typeof RedisServer.start>[0], use: (its: RedisServer) => Promise<void>) {
+  async function withServer(
+    options: Parameters<typeof RedisServer.start>[0],
+    use: (its: RedisServer) => Promise<void>,
+  ) {
     const its = await RedisServer.start(options)
     try {
       await use(its)
@@ -440,7 +447,10 @@ describe('ways to a server', () => {
   })
 
   test('a user whose rights end at keys of this protocol', async () => {
-    const config = ['user default off', 'user app on >secret ~ctx:* -@all +@read +@write +@scripting +@connection +hello']
+    const config = [
+      'user default off',
+      'user app on >secret ~ctx:* -@all +@read +@write +@scripting +@connection +hello',
+    ]
     await withServer({ config }, (its) => worksAt(its.url.replace('//', '//app:secret@')))
   })
 
@@ -511,25 +521,28 @@ describe('a server that refuses', () => {
     expect(await cache.put('user', { id: 2 }, 'x')).toBe(true)
   })
 
-  test.each(['', ':wrong@', 'nobody:wrong@'])('with the credentials %j everything misses and nothing throws', async (login) => {
-    const its = await RedisServer.start({ config: ['requirepass right'] })
-    try {
-      const cache = openCache({ redisUrl: its.url.replace('//', `//${login}`) })
-      expect(await cache.get('user', {})).toBe(null)
-      expect(await cache.getBytes('user', {})).toBe(null)
-      expect(await cache.lookup('user', {})).toEqual({ value: null, lease: null, held: null })
-      expect(await cache.put('user', {}, 'x')).toBe(false)
-      expect(await cache.purge('user', {})).toBe(0)
-      expect(await cache.purge('user')).toBe(0)
-      expect(await cache.clear()).toBe(0)
-      const stats = cache.stats()
-      expect(stats).toMatchObject({ misses: 3, failedReads: 3, failedWrites: 1, postponedPurges: 3 })
-      expect(stats.keptPurges).toBeGreaterThan(0)
-      await cache.close()
-    } finally {
-      await its.stop()
-    }
-  })
+  test.each(['', ':wrong@', 'nobody:wrong@'])(
+    'with the credentials %j everything misses and nothing throws',
+    async (login) => {
+      const its = await RedisServer.start({ config: ['requirepass right'] })
+      try {
+        const cache = openCache({ redisUrl: its.url.replace('//', `//${login}`), connectTimeoutMs: 200 })
+        expect(await cache.get('user', {})).toBe(null)
+        expect(await cache.getBytes('user', {})).toBe(null)
+        expect(await cache.lookup('user', {})).toEqual({ value: null, lease: null, held: null })
+        expect(await cache.put('user', {}, 'x')).toBe(false)
+        expect(await cache.purge('user', {})).toBe(0)
+        expect(await cache.purge('user')).toBe(0)
+        expect(await cache.clear()).toBe(0)
+        const stats = cache.stats()
+        expect(stats).toMatchObject({ misses: 3, failedReads: 3, failedWrites: 1, postponedPurges: 3 })
+        expect(stats.keptPurges).toBeGreaterThan(0)
+        await cache.close()
+      } finally {
+        await its.stop()
+      }
+    },
+  )
 
   test('what another kind of value stands at the key is replaced by a put and removed by a purge', async () => {
     const cache = open()

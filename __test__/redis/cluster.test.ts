@@ -97,9 +97,9 @@ describe('a cluster of three primaries', () => {
     const leases = await Promise.all(ids.map(async (id) => (await cache.lookup('user', { id })).lease))
     expect(leases).not.toContain(null)
     expect((await other.lookup('user', { id: 1 })).held).toBe(leases[1])
-    expect(await Promise.all(leases.slice(0, 10).map((lease, id) => cache.put('user', { id }, 'x', { lease })))).toEqual(
-      Array.from({ length: 10 }, () => true),
-    )
+    expect(
+      await Promise.all(leases.slice(0, 10).map((lease, id) => cache.put('user', { id }, 'x', { lease }))),
+    ).toEqual(Array.from({ length: 10 }, () => true))
     expect(await other.purge('user')).toBe(COUNT)
     const late = leases.slice(10).map((lease, index) => cache.put('user', { id: index + 10 }, 'stale', { lease }))
     expect(await Promise.all(late)).not.toContain(true)

@@ -186,7 +186,9 @@ describe('purges that cannot be done', () => {
   })
 
   /** A server that answers, and refuses only what a purge needs: so that what is kept is seen beside what Redis has. */
-  async function startRefusing(commands: string): Promise<{ server: RedisServer; url: string; allow(): Promise<void> }> {
+  async function startRefusing(
+    commands: string,
+  ): Promise<{ server: RedisServer; url: string; allow(): Promise<void> }> {
     const server = await startServer({ config: [`user app on >secret ~* +@all ${commands}`] })
     const observer = await server.observe()
     return {

@@ -220,12 +220,7 @@ describe.each(pairs)('$name', ({ open }) => {
       }
     }
 
-    await Promise.all([
-      write(one, (count) => count % 5 === 0),
-      write(two, () => false),
-      read(one),
-      read(two),
-    ])
+    await Promise.all([write(one, (count) => count % 5 === 0), write(two, () => false), read(one), read(two)])
     expect(filled).toBeGreaterThan(0)
   })
 })

@@ -2,14 +2,18 @@
 
 import { Cache } from '@mizan/cache'
 
-const cache = new Cache(JSON.parse(process.argv[2]))
+/** @type {Record<string, any>} */
+const cache = new Cache(JSON.parse(String(process.argv[2])))
 
-process.on('message', async ({ id, method, args }) => {
+/** @param {unknown} answer */
+const send = (answer) => process.send?.(answer)
+
+process.on('message', async (/** @type {any} */ { id, method, args }) => {
   try {
-    process.send({ id, result: await cache[method](...args) })
-  } catch (error) {
-    process.send({ id, error: `${error.code}: ${error.message}` })
+    send({ id, result: await cache[method](...args) })
+  } catch (/** @type {any} */ error) {
+    send({ id, error: `${error.code}: ${error.message}` })
   }
 })
 process.on('disconnect', () => process.exit())
-process.send({ id: 0 })
+send({ id: 0 })

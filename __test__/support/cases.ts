@@ -52,10 +52,12 @@ const wellFormed = fc.oneof(
 )
 const text: fc.Arbitrary<Wire> = wellFormed.chain((value) => constants<Wire>(value, { $utf16: hex(value) }))
 
-const unpaired: fc.Arbitrary<Wire> = fc
-  .tuple(wellFormed, fc.integer({ min: 0xd800, max: 0xdfff }), wellFormed)
-  .map(([before, surrogate, after]) => before + String.fromCharCode(surrogate) + after)
-  .map((value) => ({ $utf16: hex(value) }))
+const unpairedAmid = (around: fc.Arbitrary<string>): fc.Arbitrary<Wire> =>
+  fc
+    .tuple(around, fc.integer({ min: 0xd800, max: 0xdfff }), around)
+    .map(([before, surrogate, after]) => before + String.fromCharCode(surrogate) + after)
+    .map((value) => ({ $utf16: hex(value) }))
+const unpaired = unpairedAmid(wellFormed)
 
 // Numbers. A JavaScript number that is integral and safe is the others' integer, beyond that it is an error everywhere.
 
@@ -296,37 +298,40 @@ function kind(
 }
 const withParams = (arbitrary: fc.Arbitrary<Wire>) => arbitrary.map((replaced): Partial<Call> => ({ params: replaced }))
 
-const onlyInJavaScript = constants<Wire>(
-  ...[
-    'undefined',
-    '(() => 1)',
-    'Symbol("x")',
-    'Symbol.iterator',
-    'new Date(0)',
-    'new Map([["a", 1]])',
-    'new Set([1])',
-    'new (class Point { x = 1 })()',
-    '({ toJSON() { return 1 } })',
-    'Object.create({ inherited: 1 })',
-    '/x/',
-    'new String("x")',
-    'new Number(1)',
-    'new Boolean(true)',
-    'Object(1n)',
-    'new Uint8Array(1)',
-    'new ArrayBuffer(1)',
-    'new DataView(new ArrayBuffer(1))',
-    '[1, , 3]',
-    'new Array(3)',
-    '[undefined]',
-    'Promise.resolve(1)',
-    'new WeakMap()',
-    'new Error("x")',
-    'globalThis',
-    'new Proxy({ a: 1 }, { ownKeys() { throw new Error("trap") } })',
-    '({ get a() { throw new Error("getter") } })',
-  ].map((expression) => ({ $js: expression })),
-)
+const inJavaScript = (...expressions: string[]) =>
+  constants<Wire>(...expressions.map((expression) => ({ $js: expression })))
+/** What has no canonical form, neither as a value nor as the parameters themselves. */
+const unknownTypes = [
+  '(() => 1)',
+  'Symbol("x")',
+  'Symbol.iterator',
+  'new Date(0)',
+  'new Map([["a", 1]])',
+  'new Set([1])',
+  'new (class Point { x = 1 })()',
+  '({ toJSON() { return 1 } })',
+  'Object.create({ inherited: 1 })',
+  '/x/',
+  'new String("x")',
+  'new Number(1)',
+  'new Boolean(true)',
+  'Object(1n)',
+  'new Uint8Array(1)',
+  'new ArrayBuffer(1)',
+  'new DataView(new ArrayBuffer(1))',
+  'Promise.resolve(1)',
+  'new WeakMap()',
+  'new Error("x")',
+  'globalThis',
+  '[1, , 3]',
+  'new Array(3)',
+  '[undefined]',
+  'Object.setPrototypeOf(["a"], null)',
+  'Object.setPrototypeOf(["a"], Object.prototype)',
+  'new Proxy({ a: 1 }, { ownKeys() { throw new Error("trap") } })',
+  '({ get a() { throw new Error("getter") } })',
+]
+const onlyInJavaScript = inJavaScript('undefined', ...unknownTypes)
 
 const kinds: { weight: number; arbitrary: fc.Arbitrary<Case> }[] = [
   { weight: 60, arbitrary: kind('any valid call', 'key', fc.constant({})) },
@@ -397,7 +402,8 @@ const kinds: { weight: number; arbitrary: fc.Arbitrary<Case> }[] = [
     arbitrary: kind(
       'surrogate in the context',
       'ERR_MIZAN_SURROGATE',
-      unpaired.map((faulty) => ({ context: faulty })),
+      // Not so long that it would be a second fault.
+      unpairedAmid(fc.string({ unit: character, maxLength: 20 })).map((faulty) => ({ context: faulty })),
     ),
   },
   {
@@ -458,7 +464,7 @@ const kinds: { weight: number; arbitrary: fc.Arbitrary<Case> }[] = [
   },
   {
     weight: 3,
-    arbitrary: kind('only in JavaScript', 'ERR_MIZAN_PARAM_TYPE', withParams(paramsWithValue(onlyInJavaScript)), [
+    arbitrary: kind('value only in JavaScript', 'ERR_MIZAN_PARAM_TYPE', withParams(paramsWithValue(onlyInJavaScript)), [
       'js',
     ]),
   },
@@ -468,6 +474,15 @@ const kinds: { weight: number; arbitrary: fc.Arbitrary<Case> }[] = [
       'params of another type',
       'ERR_MIZAN_PARAM_TYPE',
       withParams(constants<Wire>(['a'], [], 'a', '', 5, 0, true, false)),
+    ),
+  },
+  {
+    weight: 1,
+    arbitrary: kind(
+      'params only in JavaScript',
+      'ERR_MIZAN_PARAM_TYPE',
+      withParams(inJavaScript('1n', '["a"]', 'new Proxy([], {})', ...unknownTypes)),
+      ['js'],
     ),
   },
   {

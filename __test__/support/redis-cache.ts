@@ -1,7 +1,7 @@
 import { type ChildProcess, fork } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
-import { Cache, type CacheOptions } from '../../binding/index.ts'
 import { onTestFinished } from 'vitest'
+import { Cache, type CacheOptions } from '../../binding/index.ts'
 
 export const SECRET = 'a secret of the tests, 32 bytes or more'
 

@@ -19,9 +19,24 @@ export interface Certificates {
 export async function makeCertificates(): Promise<Certificates> {
   const directory = await mkdtemp(join(tmpdir(), 'mizan-certificates-'))
   const openssl = (...args: string[]) => run('openssl', args, { cwd: directory })
-  await openssl('req', '-x509', ...NEW_KEY, '-days', '2', '-subj', '/CN=mizan tests', '-keyout', 'ca.key', '-out', 'ca.pem')
+  await openssl(
+    'req',
+    '-x509',
+    ...NEW_KEY,
+    '-days',
+    '2',
+    '-subj',
+    '/CN=mizan tests',
+    '-keyout',
+    'ca.key',
+    '-out',
+    'ca.pem',
+  )
   await openssl('req', ...NEW_KEY, '-subj', '/CN=127.0.0.1', '-keyout', 'server.key', '-out', 'server.csr')
-  await writeFile(join(directory, 'server.conf'), 'subjectAltName=IP:127.0.0.1,DNS:localhost\nbasicConstraints=CA:FALSE\n')
+  await writeFile(
+    join(directory, 'server.conf'),
+    'subjectAltName=IP:127.0.0.1,DNS:localhost\nbasicConstraints=CA:FALSE\n',
+  )
   const signed = ['-CA', 'ca.pem', '-CAkey', 'ca.key', '-CAcreateserial', '-days', '2', '-extfile', 'server.conf']
   await openssl('x509', '-req', '-in', 'server.csr', ...signed, '-out', 'server.pem')
   const authorityFile = join(directory, 'ca.pem')

@@ -39,7 +39,7 @@ export class RedisCluster {
       const observer = await server.observe()
       return { server, observer, role: await observer.role() }
     })
-    return (await Promise.all(asked)).filter(({ role }) => role.role === 'master')
+    return (await Promise.all(asked)).filter(({ role }) => role?.role === 'master')
   }
 
   /** The primary that has the key. */
@@ -105,7 +105,7 @@ export class RedisCluster {
     })
     await eventually('there are three primaries', async () => {
       const roles = await Promise.all(observers.map((observer) => observer.role()))
-      return roles.filter(({ role }) => role === 'master').length === PRIMARIES
+      return roles.filter((each) => each?.role === 'master').length === PRIMARIES
     })
   }
 }

@@ -33,8 +33,8 @@ export class RedisSentinelGroup {
       if (primary === undefined) {
         return false
       }
-      const { role } = await (await primary.observe()).role()
-      return role === 'master'
+      const role = await (await primary.observe()).role()
+      return role?.role === 'master'
     })
     return primary as RedisServer
   }
@@ -52,7 +52,7 @@ export class RedisSentinelGroup {
       const config = [
         `sentinel monitor ${PRIMARY_NAME} 127.0.0.1 ${primary.port} 2`,
         `sentinel down-after-milliseconds ${PRIMARY_NAME} 1000`,
-        `sentinel failover-timeout ${PRIMARY_NAME} 5000`,
+        `sentinel failover-timeout ${PRIMARY_NAME} 2000`,
       ]
       this.sentinels.push(await RedisServer.start({ sentinel: true, config }))
     }

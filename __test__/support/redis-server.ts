@@ -7,7 +7,7 @@ import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
-import { createClient, type RedisClientOptions, RESP_TYPES } from '@redis/client'
+import { createClient, RESP_TYPES, type RedisClientOptions } from '@redis/client'
 import { findRedisServer } from '../../scripts/redis-server.mjs'
 import { eventually } from './eventually.ts'
 import type { Certificates } from './redis-certificates.ts'
@@ -141,7 +141,7 @@ export class RedisServer {
     await gone
   }
 
-  #socket(): RedisClientOptions['socket'] {
+  #socket(): NonNullable<RedisClientOptions['socket']> {
     const { unixSocket, certificates } = this.#options
     if (unixSocket) {
       return { path: this.#path('redis.sock'), tls: false, reconnectStrategy: false }

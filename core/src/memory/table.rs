@@ -5,34 +5,39 @@ use crate::{
     lease::LeaseToken,
 };
 use bytes::Bytes;
-use quick_cache::{Lifecycle, Weighter, unsync::Cache};
+use quick_cache::{Equivalent, Lifecycle, Weighter, unsync::Cache};
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     hash::{BuildHasherDefault, Hash, Hasher},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
 };
 
-/// What an entry costs besides its key and its value, in bytes: its slots in the cache and in its context's set of keys,
-/// with the room that both keep to grow into, and the allocator's share.
-pub const ENTRY_OVERHEAD: u64 = 160;
+/// What an entry costs besides its key and its value, in bytes: itself, its places in the cache and in its context with
+/// the room that both keep to grow into, and the allocator's share.
+pub const ENTRY_OVERHEAD: u64 = 200;
 
-/// A value's usual size. It only decides how many evicted keys are remembered, which takes some 5 % of the bound.
+/// A value's usual size. It only decides how many evicted keys the cache remembers, 40 bytes for each.
 const USUAL_VALUE_BYTES: u64 = 1024;
 
-type DigestHash = BuildHasherDefault<DigestHasher>;
-
-/// The entries, and the keys of each context.
+/// The entries, and those of each context.
 ///
-/// The two hold the same keys at all times; a context without keys is not held.
+/// The two hold the same entries at all times; a context without entries is not held. An entry is an allocation of its
+/// own and the tables only refer to it: their room stays when many small entries give way to few large ones.
 pub(super) struct Table {
-    cache: Cache<Digest, Entry, Weight, DigestHash, Evictions>,
-    contexts: HashMap<Arc<str>, HashSet<Digest, DigestHash>>,
+    cache: Cache<Held, Arc<Entry>, Weight, BuildHasherDefault<DigestHasher>, Evictions>,
+    contexts: HashMap<Arc<str>, Vec<Arc<Entry>>>,
 }
 
 struct Entry {
+    digest: [u8; 32],
     content: Content,
     expires: u64,
     context: Arc<str>,
+    /// Where the entry is in its context. Changed under the table's lock only.
+    position: AtomicUsize,
 }
 
 #[derive(Clone)]
@@ -44,7 +49,13 @@ pub(super) enum Content {
 impl Table {
     pub(super) fn new(max_bytes: u64) -> Self {
         let usual_entries = usize::try_from(max_bytes / USUAL_VALUE_BYTES).unwrap_or(usize::MAX);
-        let cache = Cache::with(usual_entries, max_bytes, Weight, DigestHash::default(), Evictions);
+        let cache = Cache::with(
+            usual_entries,
+            max_bytes,
+            Weight,
+            BuildHasherDefault::default(),
+            Evictions,
+        );
         Self {
             cache,
             contexts: HashMap::new(),
@@ -53,84 +64,79 @@ impl Table {
 
     /// What stands at a key. This is a use, which keeps the entry from eviction.
     pub(super) fn find(&mut self, key: &Key, now: u64) -> Option<Content> {
-        let entry = self.cache.get(&Digest::of(key))?;
+        let entry = self.cache.get(&Digest(key.digest()))?;
         if now < entry.expires {
             return Some(entry.content.clone());
         }
-        self.remove(Digest::of(key));
+        self.remove(key);
         None
     }
 
     /// Whether just this lease stands at a key.
     pub(super) fn stands(&self, key: &Key, token: &LeaseToken, now: u64) -> bool {
-        self.cache.peek(&Digest::of(key)).is_some_and(|entry| {
+        self.cache.peek(&Digest(key.digest())).is_some_and(|entry| {
             now < entry.expires && matches!(&entry.content, Content::Lease(standing) if standing == token)
         })
     }
 
     /// Puts this at a key, in place of whatever stands there. False if it does not fit: then nothing stands there.
     pub(super) fn store(&mut self, key: &Key, content: Content, expires: u64) -> bool {
-        let digest = Digest::of(key);
         let name = match self.contexts.get_key_value(key.context()) {
             Some((name, _)) => Arc::clone(name),
             None => Arc::from(key.context()),
         };
-        let members = self.contexts.entry(Arc::clone(&name)).or_default();
-        members.insert(digest);
-        let entry = Entry {
+        let entry = Arc::new(Entry {
+            digest: *key.digest(),
             content,
             expires,
             context: name,
-        };
-
-        let Some(refused) = self.insert(digest, entry) else {
+            position: AtomicUsize::new(0),
+        });
+        if self.insert(&entry) {
             return true;
-        };
+        }
         // An entry that takes another's place can be the next to evict, if it is heavier than what it replaces. It is
         // no less welcome than one at a new key, which is always let in: forgotten, it comes back as a new one.
-        self.cache.remove(&digest);
-        let Some(refused) = self.insert(digest, refused) else {
-            return true;
-        };
-        self.forget(digest, &refused.context);
-        false
+        self.cache.remove(&Digest(key.digest()));
+        self.insert(&entry)
     }
 
-    /// Inserts into the cache, and takes what it evicts out of its context. Returns the new entry if the cache has not
-    /// kept it.
-    fn insert(&mut self, digest: Digest, entry: Entry) -> Option<Entry> {
+    /// Inserts an entry, takes what the cache evicts for it out of its context, and returns whether the cache kept it.
+    fn insert(&mut self, entry: &Arc<Entry>) -> bool {
+        let members = self.contexts.entry(Arc::clone(&entry.context)).or_default();
+        entry.position.store(members.len(), Relaxed);
+        members.push(Arc::clone(entry));
+
         let mut evicted = Vec::new();
+        let (held, value) = (Held(Arc::clone(entry)), Arc::clone(entry));
         // Softly: only reads are uses. Else the fill of a lease would look like a second request for its key.
-        if let Err((digest, entry)) = self.cache.replace_with_lifecycle(digest, entry, true, &mut evicted) {
-            self.cache.insert_with_lifecycle(digest, entry, &mut evicted);
+        if let Err((held, value)) = self.cache.replace_with_lifecycle(held, value, true, &mut evicted) {
+            self.cache.insert_with_lifecycle(held, value, &mut evicted);
         }
-        // The cache reports the entry that was replaced as evicted too, before the new one should that go as well.
-        let mut refused = None;
-        for (evicted_digest, entry) in evicted {
-            if evicted_digest == digest {
-                refused = Some(entry);
-            } else {
-                self.forget(evicted_digest, &entry.context);
-            }
+        // What was replaced is among the evicted, and the new entry itself if the cache refused it.
+        for entry in &evicted {
+            self.leave_context(entry);
         }
-        refused.filter(|_| !self.cache.contains_key(&digest))
+        !evicted.iter().any(|evicted| Arc::ptr_eq(evicted, entry))
     }
 
     /// Deletes a key, and returns whether anything stood there.
     pub(super) fn delete(&mut self, key: &Key, now: u64) -> bool {
-        self.remove(Digest::of(key)).is_some_and(|entry| now < entry.expires)
+        self.remove(key).is_some_and(|entry| now < entry.expires)
     }
 
     /// Deletes all keys of a context, and returns how many stood there.
     pub(super) fn delete_context(&mut self, context: &str, now: u64) -> u64 {
         let members = self.contexts.remove(context).unwrap_or_default();
-        let removed = members.iter().filter_map(|digest| self.cache.remove(digest));
-        removed.map(|(_, entry)| u64::from(now < entry.expires)).sum()
+        for entry in &members {
+            self.cache.remove(&Digest(&entry.digest));
+        }
+        count_standing(members.iter(), now)
     }
 
     /// How many entries have not expired.
     pub(super) fn standing(&self, now: u64) -> u64 {
-        self.cache.iter().map(|(_, entry)| u64::from(now < entry.expires)).sum()
+        count_standing(self.cache.iter().map(|(_, entry)| entry), now)
     }
 
     pub(super) fn entries(&self) -> u64 {
@@ -141,20 +147,24 @@ impl Table {
         self.cache.weight()
     }
 
-    fn remove(&mut self, digest: Digest) -> Option<Entry> {
-        let (_, entry) = self.cache.remove(&digest)?;
-        self.forget(digest, &entry.context);
+    fn remove(&mut self, key: &Key) -> Option<Arc<Entry>> {
+        let (_, entry) = self.cache.remove(&Digest(key.digest()))?;
+        self.leave_context(&entry);
         Some(entry)
     }
 
-    /// Takes a key that the cache does not hold any more out of its context.
-    fn forget(&mut self, digest: Digest, context: &str) {
-        let Some(members) = self.contexts.get_mut(context) else {
+    /// Takes an entry that the cache does not hold any more out of its context.
+    fn leave_context(&mut self, entry: &Entry) {
+        let Some(members) = self.contexts.get_mut(&entry.context) else {
             return;
         };
-        members.remove(&digest);
+        let position = entry.position.load(Relaxed);
+        members.swap_remove(position);
+        if let Some(moved) = members.get(position) {
+            moved.position.store(position, Relaxed);
+        }
         if members.is_empty() {
-            self.contexts.remove(context);
+            self.contexts.remove(&entry.context);
             if is_sparse(self.contexts.len(), self.contexts.capacity()) {
                 self.contexts.shrink_to(self.contexts.len() * 2);
             }
@@ -164,24 +174,44 @@ impl Table {
     }
 }
 
-/// Without this, contexts that fill the memory one after the other would each keep the room they once needed.
+fn count_standing<'a>(entries: impl Iterator<Item = &'a Arc<Entry>>, now: u64) -> u64 {
+    entries.map(|entry| u64::from(now < entry.expires)).sum()
+}
+
+/// Whether a collection has far more room than it needs: none gives room back by itself.
 fn is_sparse(length: usize, capacity: usize) -> bool {
     length < capacity / 4
 }
 
-/// An entry's place in the cache: the HMAC in its key, which covers its context.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Digest([u8; 32]);
+/// An entry as its own key in the cache, so that the digest is held once.
+struct Held(Arc<Entry>);
 
-impl Digest {
-    fn of(key: &Key) -> Self {
-        Self(*key.digest())
+impl PartialEq for Held {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.digest == other.0.digest
     }
 }
 
-impl Hash for Digest {
+impl Eq for Held {}
+
+impl Hash for Held {
     fn hash<H: Hasher>(&self, hasher: &mut H) {
-        hasher.write(&self.0);
+        Digest(&self.0.digest).hash(hasher);
+    }
+}
+
+/// The HMAC in a key. It covers the context, so it alone identifies the entry.
+struct Digest<'a>(&'a [u8; 32]);
+
+impl Equivalent<Held> for Digest<'_> {
+    fn equivalent(&self, held: &Held) -> bool {
+        *self.0 == held.0.digest
+    }
+}
+
+impl Hash for Digest<'_> {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        hasher.write(self.0);
     }
 }
 
@@ -203,8 +233,8 @@ impl Hasher for DigestHasher {
 
 struct Weight;
 
-impl Weighter<Digest, Entry> for Weight {
-    fn weight(&self, _: &Digest, entry: &Entry) -> u64 {
+impl Weighter<Held, Arc<Entry>> for Weight {
+    fn weight(&self, _: &Held, entry: &Arc<Entry>) -> u64 {
         let key = "ctx:".len() + entry.context.len() + ":".len() + DIGEST_HEX_LENGTH;
         let value = match &entry.content {
             Content::Value(value) => value.len(),
@@ -214,14 +244,14 @@ impl Weighter<Digest, Entry> for Weight {
     }
 }
 
-/// Collects what the cache drops, so that it can be taken out of its context.
+/// Collects what the cache drops, so that it can leave its context.
 struct Evictions;
 
-impl Lifecycle<Digest, Entry> for Evictions {
-    type RequestState = Vec<(Digest, Entry)>;
+impl Lifecycle<Held, Arc<Entry>> for Evictions {
+    type RequestState = Vec<Arc<Entry>>;
 
-    fn on_evict(&self, evicted: &mut Self::RequestState, digest: Digest, entry: Entry) {
-        evicted.push((digest, entry));
+    fn on_evict(&self, evicted: &mut Self::RequestState, _: Held, entry: Arc<Entry>) {
+        evicted.push(entry);
     }
 }
 

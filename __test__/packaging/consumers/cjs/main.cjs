@@ -1,0 +1,17 @@
+const assert = require('node:assert/strict')
+const everything = require('@mizan/cache')
+const { Cache, deriveCacheKey } = everything
+
+async function main() {
+  const secret = 'a secret of thirty-two bytes or more'
+  const cache = new Cache({ secret })
+  assert.match(deriveCacheKey(secret, 'user', { id: 5 }), /^ctx:user:[0-9a-f]{64}$/)
+  assert.equal(await cache.put('user', { id: 5 }, 'Ada'), true)
+  assert.equal(await cache.get('user', { id: 5 }), 'Ada')
+  assert.equal(await cache.purge('user'), 1)
+  assert.throws(() => cache.deriveKey('user', { id: undefined }), { code: 'ERR_MIZAN_PARAM_TYPE' })
+  await cache.close()
+  console.log(`@mizan/cache as CommonJS: ${Object.keys(everything).sort()}`)
+}
+
+main()

@@ -1,0 +1,208 @@
+//#region binding/canonical.d.ts
+/** A value that can be part of a key. */
+type ParamValue = string | number | bigint | boolean | null | ParamValue[] | {
+  [name: string]: ParamValue;
+};
+/** The parameters of a call. */
+type Params = Record<string, ParamValue>;
+//#endregion
+//#region binding/cache.d.ts
+/** Whose entry it is, and of which revision. */
+interface Scope {
+  /** A string or an integer; `undefined` and `null`, the default, mean nobody's. `''` and `0` are ids like any other. */
+  userId?: string | number | bigint | null | undefined;
+  /** An integer from 0, the default, to 2^53 − 1. Another revision is another entry. */
+  rev?: number | undefined;
+}
+/** How a value is stored. */
+interface PutOptions extends Scope {
+  /**
+  * Seconds that the value may be served, more than 0 and at most 315,360,000 (ten years); kept exactly. The default is
+  * the `ttl` of the cache, spread by ± 10 %.
+  */
+  ttl?: number | undefined;
+  /** The lease that a lookup gave: the value is stored only while it stands. `null`, the default, stores in any case. */
+  lease?: string | null | undefined;
+}
+/** What a lookup found: exactly one member is not null, or none when Redis cannot be had. */
+interface Lookup {
+  /** The stored value. */
+  value: string | null;
+  /** The lease that this lookup took: whoever holds it loads the value and stores it with the lease. */
+  lease: string | null;
+  /** The lease that another lookup holds at present. */
+  held: string | null;
+}
+/** How a Redis primary is found through its sentinels. */
+interface SentinelOptions {
+  /** URLs of the sentinels, `redis://` or `rediss://`. */
+  urls: string[];
+  /** The name under which they know the primary. */
+  name: string;
+  /** The user at the primary. */
+  username?: string | undefined;
+  /** The password at the primary. */
+  password?: string | undefined;
+  /** The database at the primary; 0 by default. */
+  database?: number | undefined;
+  /** Whether the primary is reached by TLS; `false` by default. */
+  tls?: boolean | undefined;
+}
+/** The options of a cache. All are checked when it is made; an unknown one is an error. */
+interface CacheOptions {
+  /** What keys are signed with: text, taken as its UTF-8, or bytes; at least 32 bytes. */
+  secret: string | Uint8Array;
+  /** Secrets that other processes may still use: scoped purges delete under each. None by default. */
+  previousSecrets?: (string | Uint8Array)[] | undefined;
+  /** One Redis: `redis://`, `rediss://` (TLS) or `unix://`. Without this, `cluster` and `sentinel`: in memory. */
+  redisUrl?: string | undefined;
+  /** A Redis Cluster: URLs of some of its nodes. */
+  cluster?: string[] | undefined;
+  /** A Redis primary that sentinels watch. */
+  sentinel?: SentinelOptions | undefined;
+  /** Seconds that a value may be served, spread by ± 10 %; 86,400 (a day) by default, at most 315,360,000. */
+  ttl?: number | undefined;
+  /** Milliseconds that a lease is held; 10,000 by default, 1 to 600,000. */
+  leaseMs?: number | undefined;
+  /** Copies in this process's own memory: there are none yet, so only `false` is accepted. */
+  local?: false | undefined;
+  /** The bound in bytes when entries are in memory; 67,108,864 (64 MiB) by default. */
+  maxBytes?: number | undefined;
+  /** The largest value in bytes; a larger one is not stored. 8,388,608 (8 MiB) by default. */
+  maxValueBytes?: number | undefined;
+  /** Milliseconds from a call to its answer on Redis; 500 by default, 1 to 600,000. */
+  commandTimeoutMs?: number | undefined;
+  /** Milliseconds for one attempt to connect; 2,000 by default, 1 to 600,000. */
+  connectTimeoutMs?: number | undefined;
+  /** Calls under way on Redis; beyond it reads miss, writes are dropped and purges kept. 10,000 by default. */
+  maxInFlight?: number | undefined;
+}
+/** Counters since the cache was made, and sizes of this moment. */
+interface CacheStats {
+  /** Reads that found a value. */
+  hits: number;
+  /** Reads that found none, for whatever reason. */
+  misses: number;
+  /** Values stored. */
+  stores: number;
+  /** Values not stored: the lease no longer stood, the value was too large, or Redis was not to be had. */
+  refusedStores: number;
+  /** Purges asked for. */
+  purges: number;
+  /** Entries that purges deleted, leases included. */
+  purgedEntries: number;
+  /** Reads that Redis did not answer, or answered with an error; counted as misses too. */
+  failedReads: number;
+  /** Writes that Redis did not answer, or answered with an error; counted as refused stores too. */
+  failedWrites: number;
+  /** Purges that could not be done at once and were kept. */
+  postponedPurges: number;
+  /** Kept purges that Redis does not have yet. */
+  keptPurges: number;
+  /** Calls that ran into their deadline. */
+  timeouts: number;
+  /** Connections made after the first. */
+  reconnects: number;
+  /** Calls under way on Redis. */
+  inFlight: number;
+  /** Entries in memory, leases included; 0 on Redis. */
+  entries: number;
+  /** Bytes in memory, by the measure of `maxBytes`; 0 on Redis. */
+  bytes: number;
+  /**
+  * Whether Redis is asked: `idle` before the first call, `connecting` during it, `closed` while connected, `open`
+  * while calls return at once because there is no connection. `null` in memory.
+  */
+  circuit: "idle" | "connecting" | "closed" | "open" | null;
+}
+/**
+* A cache, in memory or on Redis.
+*
+* Arguments of a wrong type or without a canonical form throw at once: an `Error` with a `code` (`ERR_MIZAN_…`) and a
+* message that names the place, as `params.user.id`, and never a value. Trouble with Redis is no error: a read is a
+* miss, a write is `false`, a purge is kept and retried. After `close`, every promise is rejected with
+* `ERR_MIZAN_CLOSED`. Calls under way keep the process alive, at most until their deadline; the cache itself does not.
+*/
+declare class Cache {
+  #private;
+  /**
+  * Makes a cache, without any I/O: it connects on its first use, in the background.
+  *
+  * @throws `ERR_MIZAN_SECRET` or `ERR_MIZAN_OPTION`, naming the option.
+  */
+  constructor(options: CacheOptions);
+  /** The key of a call, as {@link deriveCacheKey} derives it with the secret of this cache. */
+  deriveKey(context: string, params?: Params | null, scope?: Scope): string;
+  /** The value, if it is in this process's memory; never a round trip. On Redis it is always `null`. */
+  peek(context: string, params?: Params | null, scope?: Scope): string | null;
+  /**
+  * The value as text, or `null`; takes no lease. Rejects with `ERR_MIZAN_VALUE_ENCODING` if the stored bytes are not
+  * UTF-8.
+  */
+  get(context: string, params?: Params | null, scope?: Scope): Promise<string | null>;
+  /** The value as bytes of its own, or `null`; takes no lease. */
+  getBytes(context: string, params?: Params | null, scope?: Scope): Promise<Uint8Array | null>;
+  /**
+  * The value; or, on a miss, a lease to store it with, or the lease that another holds. A purge in between revokes the
+  * lease, so that a value read before the purge is never stored after it.
+  */
+  lookup(context: string, params?: Params | null, scope?: Scope): Promise<Lookup>;
+  /**
+  * Stores a value: text, or bytes, which are copied before this returns.
+  *
+  * @returns Whether it was stored: not if its lease no longer stands, if it is larger than `maxValueBytes`, or if Redis
+  * cannot be had.
+  * @throws `ERR_MIZAN_VALUE`, `ERR_MIZAN_TTL`, `ERR_MIZAN_LEASE` or `ERR_MIZAN_OPTION`, besides what a call throws.
+  */
+  put(context: string, params: Params | null | undefined, value: string | Uint8Array, options?: PutOptions): Promise<boolean>;
+  /**
+  * Deletes what a mutation changed. With `params`, `{}` included: the one entry of that call, under every secret. With
+  * `undefined` or `null`: all entries of the context, of all users and revisions; a scope is then checked, but has no
+  * effect. Revokes the leases of what it deletes.
+  *
+  * @returns How many entries went, leases included; 0 also where the purge was kept because Redis cannot be had.
+  */
+  purge(context: string, params?: Params | null, scope?: Scope): Promise<number>;
+  /** Deletes all entries of this protocol, of every context, and nothing else; returns how many went. */
+  clear(): Promise<number>;
+  /** The counters and sizes of this moment; no I/O. */
+  stats(): CacheStats;
+  /** Delivers kept purges within a bound, then disconnects. Closing again does nothing more. */
+  close(): Promise<void>;
+}
+//#endregion
+//#region binding/default-cache.d.ts
+/**
+* Sets the process's default cache and returns it. Its worker threads share it: where the options equal those of the
+* present default, this is the same cache; otherwise it replaces the default, and whoever holds the old one keeps it.
+*
+* @param options - As for {@link Cache}. Without `redisUrl`, `cluster` and `sentinel`, `MIZAN_CACHE_REDIS_URL` is taken
+* from the environment if it is set; without `secret`, `MIZAN_CACHE_SECRET`.
+* @throws `ERR_MIZAN_SECRET` or `ERR_MIZAN_OPTION`, naming the option.
+*/
+declare function configureCache(options?: Partial<CacheOptions>): Cache;
+/** {@link Cache.get} of the default cache. Rejects with `ERR_MIZAN_NOT_CONFIGURED` if there is none. */
+declare function cacheGet(context: string, params?: Params | null, scope?: Scope): Promise<string | null>;
+/** {@link Cache.put} of the default cache. Rejects with `ERR_MIZAN_NOT_CONFIGURED` if there is none. */
+declare function cachePut(context: string, params: Params | null | undefined, value: string | Uint8Array, options?: PutOptions): Promise<boolean>;
+/** {@link Cache.purge} of the default cache. Rejects with `ERR_MIZAN_NOT_CONFIGURED` if there is none. */
+declare function cachePurge(context: string, params?: Params | null, scope?: Scope): Promise<number>;
+//#endregion
+//#region binding/derive.d.ts
+/**
+* Derives the key of a call: `ctx:{context}:` and the HMAC-SHA256 of its canonical form, in lowercase hex. All
+* implementations of the protocol derive the same key from the same arguments.
+*
+* @param secret - Text, taken as its UTF-8, or bytes; not empty.
+* @param context - Matches `[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}`.
+* @param params - A plain object; `undefined` and `null` mean `{}`. Nested at most 32 deep, `params` being the first.
+* @param userId - Whose entry it is: a string or an integer. `undefined` and `null` mean nobody's; `''` and `0` do not.
+* @param rev - An integer from 0, the default, to 2^53 − 1.
+* @returns The key.
+* @throws An `Error` with a `code`: `ERR_MIZAN_SECRET`, `ERR_MIZAN_CONTEXT`, `ERR_MIZAN_PARAM_TYPE`,
+* `ERR_MIZAN_PARAM_NUMBER`, `ERR_MIZAN_SURROGATE`, `ERR_MIZAN_DEPTH`, `ERR_MIZAN_SIZE`, `ERR_MIZAN_USER` or
+* `ERR_MIZAN_REV`. Its message names the place, as `params.user.id`, and never a value.
+*/
+declare function deriveCacheKey(secret: string | Uint8Array, context: string, params?: Params | null, userId?: string | number | bigint | null, rev?: number): string;
+//#endregion
+export { Cache, type CacheOptions, type CacheStats, type Lookup, type ParamValue, type Params, type PutOptions, type Scope, type SentinelOptions, cacheGet, cachePurge, cachePut, configureCache, deriveCacheKey };
