@@ -18,7 +18,8 @@ const MAX_LENGTH = 4_096
 const MAX_NAMES = 64
 const MAX_VALUES = 1_024
 const MAX_DEPTH = 8
-const MAX_SHAPES = 256
+const MAX_CONTEXTS = 256
+const MAX_SHAPES = 4
 
 const CONTEXT = /^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$/
 /** ASCII that stands for itself in the canonical form. */
@@ -38,8 +39,8 @@ interface Member {
   readonly opening: string
 }
 
-/** The shape of each context's last call. Most contexts have one. */
-const shapes = new Map<unknown, Shape>()
+/** The shapes of each context's calls; one, but for parameters that are left out at times. */
+const shapes = new Map<unknown, Shape[]>()
 
 /** How many values the present call has so far: one object may stand in many places. */
 let valueCount = 0
@@ -108,17 +109,29 @@ function isPlain(object: object, ownPrototype: object): boolean {
 
 function shapeOf(context: unknown, names: string[]): Shape | undefined {
   const known = shapes.get(context)
-  if (known !== undefined && isSame(known.names, names)) {
-    return known
+  if (known !== undefined) {
+    for (const shape of known) {
+      if (isSame(shape.names, names)) {
+        return shape
+      }
+    }
   }
   const shape = makeShape(context, names)
   if (shape !== undefined) {
-    if (shapes.size >= MAX_SHAPES) {
-      shapes.clear()
-    }
-    shapes.set(context, shape)
+    keepShape(context, shape, known)
   }
   return shape
+}
+
+function keepShape(context: unknown, shape: Shape, known: Shape[] | undefined): void {
+  if (known !== undefined && known.length < MAX_SHAPES) {
+    known.push(shape)
+    return
+  }
+  if (shapes.size >= MAX_CONTEXTS) {
+    shapes.clear()
+  }
+  shapes.set(context, [shape])
 }
 
 function isSame(names: readonly string[], others: readonly string[]): boolean {

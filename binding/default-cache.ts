@@ -14,6 +14,7 @@ function fromOperations(operations: typeof native.defaultCache): Cache {
 /**
  * Sets the process's default cache and returns it. Its worker threads share it: where the options equal those of the
  * present default, this is the same cache; otherwise it replaces the default, and whoever holds the old one keeps it.
+ * Closing it closes it for all of them.
  *
  * @param options - As for {@link Cache}. Without `redisUrl`, `cluster` and `sentinel`, `MIZAN_CACHE_REDIS_URL` is taken
  * from the environment if it is set; without `secret`, `MIZAN_CACHE_SECRET`.

@@ -2,15 +2,13 @@ import * as v from 'valibot'
 import { describe, expect, test, vi } from 'vitest'
 import { z } from 'zod'
 import { createOrigin, type Identity, type Origin } from '../../origin/index.ts'
-import { authenticate, deferred, listen, onBackend, type Send, TRANSPORTS } from './support.ts'
+import { authenticate, deferred, listen, openCache, type Send, TRANSPORTS } from './support.ts'
 
 const PARAMS = z.object({ user_id: z.coerce.number().int() })
 
 const as = (user: string): RequestInit => ({ headers: { 'x-user': user } })
 
 describe.each(['fetch', 'node'] as const)('contexts through %s', (transport) => {
-  const openCache = onBackend('redis')
-
   async function open(
     define: (origin: Origin<Identity>) => void,
     options: Partial<Parameters<typeof createOrigin<Identity>>[0]> = {},
@@ -311,8 +309,6 @@ describe.each(['fetch', 'node'] as const)('contexts through %s', (transport) => 
 })
 
 describe('clients that go away', () => {
-  const openCache = onBackend('redis')
-
   test('a client that goes away leaves the load to those who wait for it', async () => {
     const gate = deferred<string>()
     const run = vi.fn((_params: object, _call: { signal: AbortSignal }) => gate.promise)

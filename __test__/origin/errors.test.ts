@@ -2,13 +2,13 @@ import { request } from 'node:http'
 import { describe, expect, test, vi } from 'vitest'
 import { z } from 'zod'
 import { createOrigin, HttpError } from '../../origin/index.ts'
-import { authenticate, call, listen, onBackend, receive, type Send, TRANSPORTS } from './support.ts'
+import { authenticate, call, listen, openCache, receive, type Send, TRANSPORTS } from './support.ts'
 
 const LIMIT = 1000
 const JSON_TYPE = { 'content-type': 'application/json' }
 
 const [CALL] = call('rename')
-const post = (body: BodyInit, headers: Record<string, string> = JSON_TYPE): RequestInit => ({
+const post = (body: string | Uint8Array, headers: Record<string, string> = JSON_TYPE): RequestInit => ({
   method: 'POST',
   body,
   headers,
@@ -75,8 +75,6 @@ const MATRIX: [name: string, path: string, init: RequestInit, status: number, co
 ]
 
 describe.each(['fetch', 'node'] as const)('errors through %s', (transport) => {
-  const openCache = onBackend('redis')
-
   async function open(onError: (error: unknown) => void = () => {}): Promise<Send> {
     const origin = createOrigin({ cache: openCache(), authenticate, limits: { bodyBytes: LIMIT }, onError })
     origin.context('user', { params: z.object({ id: z.coerce.number() }), functions: { profile: ({ id }) => id } })
@@ -177,8 +175,6 @@ describe.each(['fetch', 'node'] as const)('errors through %s', (transport) => {
 })
 
 describe('node:http', () => {
-  const openCache = onBackend('redis')
-
   test('a client that goes away while it sends is no failure of the server', async () => {
     const onError = vi.fn()
     const run = vi.fn(() => 1)

@@ -2,13 +2,11 @@ import * as v from 'valibot'
 import { describe, expect, test, vi } from 'vitest'
 import { z } from 'zod'
 import { createOrigin, HttpError, type Identity, type Origin, type OriginCache } from '../../origin/index.ts'
-import { authenticate, call, deferred, onBackend, openCache, type Send, TRANSPORTS } from './support.ts'
+import { authenticate, call, deferred, openCache, type Send, TRANSPORTS } from './support.ts'
 
 const USER_ID = z.object({ user_id: z.coerce.number().int() })
 
 describe.each(['fetch', 'node'] as const)('mutations through %s', (transport) => {
-  const openCache = onBackend('redis')
-
   /** An origin with one context of each kind, and the mutations of the test. */
   async function open(
     define: (origin: Origin<Identity>) => void,
@@ -180,6 +178,25 @@ describe.each(['fetch', 'node'] as const)('mutations through %s', (transport) =>
     for (const args of [{ shop: 'a' }, { shop: 'a', owner: '' }]) {
       expect((await purgedBy(opened, CARTS, 'add_for', args)).purged).toEqual(['ann', 'ann_b', 'bob', 'five'])
     }
+  })
+
+  test('the same entry of two users is two purges, and told once', async () => {
+    const opened = await open((origin) =>
+      origin.mutation('give', {
+        args: z.object({ shop: z.string(), to: z.string() }),
+        auth: true,
+        affects: [
+          { context: 'cart', user: 'self' },
+          { context: 'cart', user: ({ to }) => to },
+        ],
+        run: () => 1,
+      }),
+    )
+    expect(await purgedBy(opened, CARTS, 'give', { shop: 'a', to: 'bob' }, { 'x-user': 'ann' })).toEqual({
+      purged: ['ann', 'bob'],
+      header: 'cart;shop=a',
+      invalidate: [{ context: 'cart', params: { shop: 'a' } }],
+    })
   })
 
   test('a user-scoped context without a named user is purged whole, whoever calls', async () => {

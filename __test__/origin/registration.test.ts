@@ -103,7 +103,7 @@ describe('what is wrong with a definition is refused when it is registered', () 
     const origin = open()
     origin.context('news', { functions: { news: () => 1 } })
     origin.mutation('publish', { affects: ['news'], run: () => 1 })
-    expect(origin.manifest().mutations['publish']?.affects).toEqual(['news'])
+    expect(origin.manifest().mutations.publish?.affects).toEqual(['news'])
   })
 
   test('auth needs a way to find out who asks', () => {
@@ -142,7 +142,7 @@ test.each<[string, ObjectSchema]>([
 ])('the parameters that a schema of %s declares are known, and it is obeyed', async (_vendor, params) => {
   const origin = createOrigin({ cache: openCache() })
   origin.context('a', { params, functions: { one: (given) => given } })
-  expect(origin.manifest().contexts['a']?.params).toEqual(['a', 'b_c'])
+  expect(origin.manifest().contexts.a?.params).toEqual(['a', 'b_c'])
   const send = (query: string) => receive(origin.fetch(new Request(`http://origin.test/api/mizan/ctx/a/${query}`)))
   expect((await send('?a=1&b_c=2&d=3')).json).toEqual({ one: { a: '1', b_c: '2' } })
   expect((await send('?a=1')).status).toBe(422)
@@ -152,7 +152,7 @@ test('a base path of its own, or none', async () => {
   for (const basePath of ['', '/v2/cache']) {
     const origin = createOrigin({ cache: openCache(), basePath })
     origin.context('a', { functions: { one: () => 1 } })
-    const [endpoint = ''] = origin.manifest().contexts['a']?.endpoints ?? []
+    const [endpoint = ''] = origin.manifest().contexts.a?.endpoints ?? []
     expect(endpoint).toBe(`${basePath}/ctx/a/`)
     expect((await receive(origin.fetch(new Request(`http://origin.test${endpoint}`)))).status).toBe(200)
   }
