@@ -1,11 +1,9 @@
 import { defineConfig } from 'tsdown'
 
-export default defineConfig({
-  entry: { index: 'binding/index.ts' },
-  format: ['esm', 'cjs'],
-  platform: 'node',
-  target: 'node20',
-  tsconfig: 'tsconfig.build.json',
-  dts: { oxc: true },
-  fixedExtension: true,
-})
+const common = { tsconfig: 'tsconfig.build.json', dts: { oxc: true }, fixedExtension: true }
+
+export default defineConfig([
+  { ...common, entry: { index: 'binding/index.ts' }, format: ['esm', 'cjs'], platform: 'node', target: 'node20' },
+  // Workers are ES modules, and have neither Node's API nor native code.
+  { ...common, entry: { edge: 'edge/index.ts' }, format: 'esm', platform: 'neutral', target: 'es2022', clean: false },
+])

@@ -25,10 +25,15 @@ const OUT_OF_RANGE = 'an integer must be in [-2^63, 2^64-1]'
  */
 export function canonicalForm(context: string, params?: Params | null, userId?: UserId | null, rev?: number): string {
   if (typeof context === 'string' && !isWellFormed(context)) throw loneSurrogate(rootPath('context'))
-  if (typeof context !== 'string' || !CONTEXT.test(context)) {
+  if (!isContext(context)) {
     throw codedError('ERR_MIZAN_CONTEXT', 'context must match [A-Za-z0-9_][A-Za-z0-9_.-]{0,127}')
   }
   return encodeCall(context, params, userId, rev)
+}
+
+/** Whether a context is legal in a key (§1.9). */
+export function isContext(context: unknown): boolean {
+  return typeof context === 'string' && CONTEXT.test(context)
 }
 
 /** The canonical form with any text as its context, also one that is not legal in a key. */

@@ -17,7 +17,7 @@ type TextParams = Readonly<Record<string, string>>
 
 interface Entry {
   readonly key: string
-  readonly tags: readonly string[]
+  readonly tags: string[]
   readonly url: string
 }
 

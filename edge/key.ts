@@ -73,5 +73,5 @@ export function longSecretBytes(secret: unknown, name: string): Uint8Array<Array
 }
 
 function encode(text: string): Uint8Array<ArrayBuffer> {
-  return new TextEncoder().encode(text)
+  return new TextEncoder().encode(text) as Uint8Array<ArrayBuffer>
 }

@@ -1,17 +1,28 @@
 /** What the origin's manifest (`protocol.md` §7) tells the Worker. */
 
 import { codedError } from '../binding/errors.ts'
-import type { ManifestContext } from '../origin/manifest.ts'
+import { isContext } from './canonical.ts'
 
-const CONTEXT = /^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$/
-
-/** The manifest as an imported JSON file types it: like the origin's, its literals widened. */
+/** The manifest that `origin.manifest()` returns, typed as an imported JSON file is. */
 export interface EdgeManifest {
   readonly version: number
-  readonly call: string
+  /** Whether every response of a context names its entry in `X-Mizan-Entry`. */
   readonly namesEntries?: boolean
-  readonly contexts: Readonly<Record<string, Omit<ManifestContext, 'scope'> & { readonly scope: string }>>
+  /** The path of mutation calls. */
+  readonly call: string
+  readonly contexts: Readonly<Record<string, EdgeManifestContext>>
   readonly mutations: Readonly<Record<string, { readonly affects: readonly string[] }>>
+}
+
+export interface EdgeManifestContext {
+  /** The paths it is served at. */
+  readonly endpoints: readonly string[]
+  readonly params: readonly string[]
+  readonly rev: number
+  /** Seconds; 0 when it must not be cached. */
+  readonly ttl: number
+  /** `public` or `user`. */
+  readonly scope: string
 }
 
 /** A context that the Worker serves. */
@@ -61,9 +72,9 @@ export class Routes {
     return this.#byEndpoint.get(path)
   }
 
-  #add(name: string, context: EdgeManifest['contexts'][string]): void {
+  #add(name: string, context: EdgeManifestContext): void {
     const where = `contexts.${name}`
-    check(CONTEXT.test(name), `contexts[${JSON.stringify(name)}]`, 'must be a name that is legal in a key')
+    check(isContext(name), `contexts[${JSON.stringify(name)}]`, 'must be a name that is legal in a key')
     check(isRecord(context), where, 'must be an object')
     const { endpoints, params, rev, ttl, scope } = context
     check(isTexts(endpoints) && endpoints.every(isPath), `${where}.endpoints`, 'must be an array of paths')

@@ -6,10 +6,10 @@ import { IDENTITY_HEADER, signIdentity } from './identity.ts'
 
 /** How the CDN is to cache what it fetches, whatever the origin's headers say. */
 export interface CacheSettings {
-  readonly cacheEverything?: true
-  readonly cacheTtlByStatus: Readonly<Record<string, number>>
-  readonly cacheKey?: string
-  readonly cacheTags?: readonly string[]
+  cacheEverything?: true
+  cacheTtlByStatus: Record<string, number>
+  cacheKey?: string
+  cacheTags?: string[]
 }
 
 /** Holds also in a zone whose own rules cache everything. */
@@ -17,8 +17,8 @@ const NEVER: CacheSettings = { cacheTtlByStatus: { '100-599': -1 } }
 
 /** Asks the origin. A redirect is an answer like any other: it is the browser's to follow. */
 export function fetchFromOrigin(request: Request, cf: CacheSettings): Promise<Response> {
-  const init: RequestInit & { cf: CacheSettings } = { cf, redirect: 'manual' }
-  return fetch(request, init)
+  // `cf` is the Workers runtime's; other fetches do not know it.
+  return fetch(request, { cf, redirect: 'manual' } as Parameters<typeof fetch>[1])
 }
 
 /** Passes the request on as it came, to be answered by the origin itself, with the identity that the Worker established. */

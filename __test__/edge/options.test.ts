@@ -37,10 +37,7 @@ test.each<[string, object]>([
   ['options.manifest.contexts.user.ttl', withContext({ ttl: '60' })],
   ['options.manifest.contexts.user.scope', withContext({ scope: 'User' })],
   ['options.manifest.contexts.user.scope', withContext({ scope: undefined })],
-  [
-    'options.manifest.contexts["us er"]',
-    { manifest: { ...MANIFEST, contexts: { 'us er': MANIFEST.contexts.user } } },
-  ],
+  ['options.manifest.contexts["us er"]', { manifest: { ...MANIFEST, contexts: { 'us er': MANIFEST.contexts.user } } }],
 ])('%s is checked', (name, changed) => {
   expect(() => createEdgeWorker({ ...GOOD, ...changed } as never)).toThrow(
     expect.objectContaining({ code: 'ERR_MIZAN_OPTION', message: expect.stringContaining(`${name}:`) }),

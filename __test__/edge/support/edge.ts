@@ -3,6 +3,7 @@
 import { SignJWT } from 'jose'
 import { Miniflare } from 'miniflare'
 import { expect } from 'vitest'
+import type { EdgeManifest } from '../../../edge/index.ts'
 import { bundleWorker } from './bundle.ts'
 import { Cdn } from './cdn.ts'
 
@@ -36,7 +37,7 @@ export interface PurgeFailure {
 }
 
 export interface EdgeOptions {
-  manifest: object
+  manifest: EdgeManifest
   origin: (request: Request) => Promise<Response>
   bindings?: Record<string, string>
   worker?: string
