@@ -141,12 +141,13 @@ class Writer {
   #items(array: readonly unknown[], depth: number, path: Path): string {
     checkDepth(depth, path)
     // Before its elements are looked at: the length alone may be four billion.
-    this.#spend('[]'.length + Math.max(0, array.length - 1), path)
+    const length = readable(path, () => array.length)
+    this.#spend('[]'.length + Math.max(0, length - 1), path)
     if (!readable(path, () => isPlainArray(array))) {
       throw errorAt(path, 'ERR_MIZAN_PARAM_TYPE', 'an array must be a plain one, without holes or other members')
     }
     const items: string[] = []
-    for (let index = 0; index < array.length; index++) {
+    for (let index = 0; index < length; index++) {
       const item = { parent: path, step: index }
       items.push(
         this.#value(

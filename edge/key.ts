@@ -35,7 +35,8 @@ export class Signer {
 
   /** The key of a call. */
   async key(context: string, params?: Params | null, userId?: UserId | null, rev?: number): Promise<string> {
-    return `ctx:${context}:${await this.sign(canonicalForm(context, params, userId, rev))}`
+    const digest = await this.sign(canonicalForm(context, params, userId, rev))
+    return `ctx:${context}:${digest}`
   }
 
   /** The HMAC-SHA256 of a text, in lowercase hexadecimal. */
