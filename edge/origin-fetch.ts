@@ -15,10 +15,13 @@ export interface CacheSettings {
 /** Holds also in a zone whose own rules cache everything. */
 const NEVER: CacheSettings = { cacheTtlByStatus: { '100-599': -1 } }
 
-/** Asks the origin. A redirect is an answer like any other: it is the browser's to follow. */
-export function fetchFromOrigin(request: Request, cf: CacheSettings): Promise<Response> {
+/**
+ * Asks the origin; without settings, cached as the zone's own rules say. A redirect is an answer like any other, and the
+ * browser's to follow.
+ */
+export function fetchFromOrigin(request: Request, cf?: CacheSettings): Promise<Response> {
   // `cf` is the Workers runtime's; other fetches do not know it.
-  return fetch(request, { cf, redirect: 'manual' } as Parameters<typeof fetch>[1])
+  return fetch(request, { ...(cf && { cf }), redirect: 'manual' } as Parameters<typeof fetch>[1])
 }
 
 /** Passes the request on as it came, to be answered by the origin itself, with the identity that the Worker established. */
@@ -26,7 +29,7 @@ export async function passThrough(exchange: Exchange): Promise<Response> {
   const { request, url, origin } = exchange
   const passed = new Request(origin + url.pathname + url.search, request)
   passed.headers.delete(IDENTITY_HEADER)
-  if (!isMizan(exchange)) return fetchFromOrigin(passed, NEVER)
+  if (!isMizan(exchange)) return fetchFromOrigin(passed)
   for (const [name, value] of Object.entries(await identityHeaders(exchange))) passed.headers.set(name, value)
   const response = await fetchFromOrigin(passed, NEVER)
   const headers = new Headers(response.headers)

@@ -161,6 +161,8 @@ describe('what is passed through', () => {
     expect(asked()?.url.href).toBe(`https://origin.example${path}`)
     expect(asked()?.headers.get('Cookie')).toBe('a=0')
     expect(asked()?.headers.get('X-Own')).toBe('own')
+    // How the rest of the zone is cached is not the Worker's affair.
+    expect(asked()?.cf.cacheTtlByStatus).toBeUndefined()
   })
 
   test('a redirect is the browser’s to follow', async () => {
