@@ -10,6 +10,7 @@ import {
 } from '../../../edge/index.ts'
 
 declare const MANIFEST: EdgeManifest
+declare const ORIGIN: string
 declare const ZONE_ID: string
 
 interface Env extends EdgeEnv {
@@ -26,7 +27,7 @@ subtle.importKey = function (this: typeof crypto.subtle, ...args: Parameters<typ
 
 const worker = createEdgeWorker<Env>({
   manifest: MANIFEST,
-  origin: 'https://origin.example',
+  origin: ORIGIN,
   identify: identifyJwt({
     secret: (env: Env) => env.JWT_SECRET,
     algorithms: ['HS256'],

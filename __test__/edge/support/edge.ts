@@ -38,7 +38,8 @@ export interface PurgeFailure {
 
 export interface EdgeOptions {
   manifest: EdgeManifest
-  origin: (request: Request) => Promise<Response>
+  /** What answers behind the CDN; or an address, which is then reached without it. */
+  origin: ((request: Request) => Promise<Response>) | string
   bindings?: Record<string, string>
   worker?: string
   /** The public keys that the login publishes. */
@@ -48,13 +49,14 @@ export interface EdgeOptions {
 export async function startEdge(options: EdgeOptions): Promise<Edge> {
   const { manifest, origin, bindings, worker = 'chain-worker.ts', jwks } = options
   const failures: PurgeFailure[] = []
-  const cdn = new Cdn(origin, async (request) => {
+  const cdn = new Cdn(typeof origin === 'string' ? fetch : origin, async (request) => {
     if (new URL(request.url).hostname === 'login.example') return Response.json(jwks)
     failures.push((await request.json()) as PurgeFailure)
     return new Response()
   })
   const script = await bundleWorker(`__test__/edge/support/${worker}`, {
     MANIFEST: JSON.stringify(manifest),
+    ORIGIN: JSON.stringify(typeof origin === 'string' ? origin : 'https://origin.example'),
     ZONE_ID: JSON.stringify(cdn.zoneId),
   })
   const runtime = new Miniflare({
@@ -64,7 +66,7 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
     bindings: { MIZAN_CACHE_SECRET: SECRET, MIZAN_PURGE_TOKEN: cdn.token, JWT_SECRET, ...bindings },
     // Past Miniflare's own entry, which goes on when a client leaves.
     unsafeDirectSockets: [{}],
-    outboundService: (request: never) => cdn.handle(request) as never,
+    ...(typeof origin !== 'string' && { outboundService: (request: never) => cdn.handle(request) as never }),
   })
   await runtime.ready
   const address = await runtime.unsafeGetDirectURL()
