@@ -47,6 +47,11 @@ const read: fc.Arbitrary<Step> = fc.oneof(
     path: page === undefined ? 'inbox/' : `inbox/?page=${page}`,
     model: (shop: Shop) => bundles.inbox(shop, user, page ?? 1),
   })),
+  fc.record({ user, id: userId }).map(({ user, id }) => ({
+    user,
+    path: `drafts/?draft_id=${id}`,
+    model: (shop: Shop) => bundles.drafts(shop, user, id),
+  })),
   user.map((user) => ({ user, path: 'notes/', model: (shop: Shop) => bundles.notes(shop, user) })),
 )
 
@@ -70,6 +75,11 @@ const mutation: fc.Arbitrary<Step> = fc.oneof(
     user,
     call: ['send', { to, text }] as const,
     model: (shop: Shop) => void shop.send(user, to, text),
+  })),
+  fc.record({ user, id: userId, text }).map(({ user, id, text }) => ({
+    user,
+    call: ['write_draft', { draft_id: id, text }] as const,
+    model: (shop: Shop) => void shop.writeDraft(user, id, text),
   })),
   fc.record({ user, text }).map(({ user, text }) => ({
     user,

@@ -15,6 +15,7 @@ export class Shop {
   readonly votes = new Map<string, number>()
   readonly messages = new Map<string, string[]>()
   readonly notes = new Map<string, string>()
+  readonly drafts = new Map<string, string>()
 
   profile(userId: number) {
     return { id: userId, name: this.names.get(userId) ?? null }
@@ -30,6 +31,10 @@ export class Shop {
 
   note(user: string) {
     return { user, note: this.notes.get(user) ?? null }
+  }
+
+  draft(user: string, draftId: number) {
+    return { user, text: this.drafts.get(`${user} ${draftId}`) ?? null }
   }
 
   rename(userId: number, name: string): void {
@@ -51,8 +56,13 @@ export class Shop {
   write(user: string, note: string): void {
     this.notes.set(user, note)
   }
+
+  writeDraft(user: string, draftId: number, text: string): void {
+    this.drafts.set(`${user} ${draftId}`, text)
+  }
 }
 
+const DRAFT = z.object({ draft_id: z.coerce.number().int() })
 const LABEL = z.string().trim().toLowerCase()
 
 /** The contexts and mutations of the shop. */
@@ -73,6 +83,11 @@ export function shopOrigin(shop: Shop, options: OriginOptions<User>): Origin<Use
     functions: { inbox_messages: ({ page }, { identity }) => shop.inbox(identity.id, page) },
   })
   origin.context('notes', { auth: true, functions: { own_note: (_params, { identity }) => shop.note(identity.id) } })
+  origin.context('drafts', {
+    params: DRAFT,
+    auth: true,
+    functions: { own_draft: ({ draft_id }, { identity }) => shop.draft(identity.id, draft_id) },
+  })
 
   origin.mutation('rename', {
     args: z.object({ user_id: z.number().int(), name: z.string() }),
@@ -101,6 +116,12 @@ export function shopOrigin(shop: Shop, options: OriginOptions<User>): Origin<Use
     affects: [{ context: 'notes', user: 'self' }],
     run: ({ text }, { identity }) => shop.write(identity.id, text),
   })
+  origin.mutation('write_draft', {
+    args: DRAFT.extend({ text: z.string() }),
+    auth: true,
+    affects: [{ context: 'drafts', user: 'self' }],
+    run: ({ draft_id, text }, { identity }) => shop.writeDraft(identity.id, draft_id, text),
+  })
   return origin
 }
 
@@ -110,5 +131,6 @@ export const bundles = {
   board: (shop: Shop) => deterministicJson({ board_posts: shop.posts.slice(-5) }),
   votes: (shop: Shop, label: string) => deterministicJson({ vote_count: shop.votesFor(label) }),
   inbox: (shop: Shop, user: string, page: number) => deterministicJson({ inbox_messages: shop.inbox(user, page) }),
+  drafts: (shop: Shop, user: string, draftId: number) => deterministicJson({ own_draft: shop.draft(user, draftId) }),
   notes: (shop: Shop, user: string) => deterministicJson({ own_note: shop.note(user) }),
 }
