@@ -7,6 +7,7 @@ import { readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { build } from './build.mjs'
 import { checkTypings } from './check-typings.mjs'
+import { provideChromium } from './chromium.mjs'
 import { providePython } from './python.mjs'
 import { provideRedisServer } from './redis-server.mjs'
 import { installPackages, provideRustComponents, provideTool } from './setup.mjs'
@@ -22,6 +23,7 @@ await runMain(async () => {
   if (hasRedis) {
     process.env.REDIS_SERVER = await provideRedisServer()
     await provideTool('openssl', 'openssl', 'The tests make TLS certificates')
+    process.env.CHROMIUM = await provideChromium()
     await provideTool('ps', 'procps', 'The tests watch the processes that they start')
   } else {
     console.log('There is no redis-server for Windows: the tests that need one are left out.')
@@ -90,7 +92,9 @@ async function testNode() {
   const report = join(root, 'target', 'vitest.json')
   await rm(report, { force: true })
   const reporters = ['--reporter=default', '--reporter=json', `--outputFile.json=${report}`]
-  const left = hasRedis ? [] : ['redis', 'interop', 'process'].flatMap((suite) => ['--exclude', `__test__/${suite}/**`])
+  const left = hasRedis
+    ? []
+    : ['redis', 'interop', 'process', 'examples'].flatMap((suite) => ['--exclude', `__test__/${suite}/**`])
   const ok = await run('npx', ['vitest', 'run', ...reporters, ...left])
   const found = await readFile(report, 'utf8').then(JSON.parse, () => ({}))
   count(ok, {

@@ -36,7 +36,7 @@ const server = createServer((request, response) => {
   } else if (file !== undefined) {
     response.writeHead(200, {
       'Content-Type': `${file.type}; charset=utf-8`,
-      'Content-Security-Policy': "default-src 'self'",
+      'Content-Security-Policy': "default-src 'self'; img-src data:",
       'Cache-Control': 'no-store',
     })
     response.end(file.content)

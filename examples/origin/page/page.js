@@ -113,8 +113,9 @@ events.addEventListener('request', ({ data }) => {
 events.addEventListener('purge', ({ data }) => {
   /** @type {PurgeEvent & { milliseconds: number }} */
   const { context, params, user, entries, milliseconds } = JSON.parse(data)
-  const which = params === undefined ? 'all entries' : Object.entries(params).map((pair) => pair.join('=')).join(' ')
-  addRow('purge', `purge ${context} ${which}`, user, `${entries} purged`, milliseconds)
+  const which =
+    params === undefined ? ['all entries'] : Object.entries(params).map(([name, value]) => `${name}=${value}`)
+  addRow('purge', ['purge', context, ...which].join(' '), user, `${entries} purged`, milliseconds)
   count('purge', entries, milliseconds)
 })
 
@@ -123,7 +124,7 @@ events.addEventListener('purge', ({ data }) => {
  * @param {string | null | undefined} cacheStatus the header (RFC 9211)
  */
 function outcomeOf(status, cacheStatus) {
-  if (status >= 400) return `refused`
+  if (status >= 400) return 'refused'
   if (cacheStatus === null || cacheStatus === undefined) return 'done'
   return cacheStatus.includes('hit') ? 'hit' : 'miss'
 }
@@ -144,12 +145,8 @@ function addRow(kind, what, who, outcome, milliseconds) {
   log.children[LOG_ROWS]?.remove()
 }
 
-/** @type {Record<string, { count: number, events: number, milliseconds: number }>} */
-const totals = {
-  hit: { count: 0, events: 0, milliseconds: 0 },
-  miss: { count: 0, events: 0, milliseconds: 0 },
-  purge: { count: 0, events: 0, milliseconds: 0 },
-}
+/** @type {Record<string, { count: number, times: number[] }>} */
+const totals = { hit: { count: 0, times: [] }, miss: { count: 0, times: [] }, purge: { count: 0, times: [] } }
 
 /**
  * @param {string} kind
@@ -160,10 +157,11 @@ function count(kind, number, milliseconds) {
   const total = totals[kind]
   if (total === undefined) return
   total.count += number
-  total.events += 1
-  total.milliseconds += milliseconds
+  total.times.push(milliseconds)
+  total.times.sort((left, right) => left - right)
+  const median = total.times[total.times.length >> 1] ?? 0
   find(`#${kind}-count`, HTMLElement).textContent = String(total.count)
-  find(`#${kind}-time`, HTMLElement).textContent = `${writeTime(total.milliseconds / total.events)} on average`
+  find(`#${kind}-time`, HTMLElement).textContent = `${writeTime(median)} (median)`
 }
 
 /** @param {number} milliseconds */
