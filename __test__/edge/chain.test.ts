@@ -1,21 +1,22 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
 import type { Cache } from '../../binding/index.ts'
+import { type Chain, startChain } from './support/chain.ts'
 import { bearer, type Edge, signIn } from './support/edge.ts'
-import { bundles, type Shop } from './support/shop.ts'
-import { type ShopChain, startShopChain } from './support/shop-chain.ts'
+import { bundles, Shop, shopOrigin } from './support/shop.ts'
 
 const edgeStatus = (headers: Headers) => headers.get('Cache-Status')?.split(', ').at(-1)
 
-let chain: ShopChain
-let shop: Shop
+const shop = new Shop()
+
+let chain: Chain
 let cache: Cache
 let edge: Edge
 let ann: string
 let bob: string
 
 beforeAll(async () => {
-  chain = await startShopChain()
-  ;({ shop, cache, edge } = chain)
+  chain = await startChain((cache, authenticate) => shopOrigin(shop, { cache, authenticate }))
+  ;({ cache, edge } = chain)
   ann = await signIn('ann')
   bob = await signIn('bob')
 })

@@ -1,8 +1,8 @@
 import fc from 'fast-check'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { type Chain, startChain } from './support/chain.ts'
 import { bearer, signIn } from './support/edge.ts'
-import { bundles, Shop } from './support/shop.ts'
-import { type ShopChain, startShopChain } from './support/shop-chain.ts'
+import { bundles, Shop, shopOrigin } from './support/shop.ts'
 
 const STEPS = 2000
 const USERS = ['ann', 'bob', 'cem'] as const
@@ -88,10 +88,10 @@ const mutation: fc.Arbitrary<Step> = fc.oneof(
   })),
 )
 
-let chain: ShopChain
+let chain: Chain
 
 beforeAll(async () => {
-  chain = await startShopChain()
+  chain = await startChain((cache, authenticate) => shopOrigin(new Shop(), { cache, authenticate }))
 })
 
 afterAll(() => chain?.stop())

@@ -1,26 +1,29 @@
-/** Browser, Worker, CDN, origin, Redis: the shop behind all of them. */
+/** Browser, Worker, CDN, origin, Redis: all of them, each speaking to the next as it would. */
 
 import { once } from 'node:events'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { Cache } from '../../../binding/index.ts'
 import { identityFromEdge } from '../../../edge/index.ts'
+import type { Origin } from '../../../origin/index.ts'
 import { RedisServer } from '../../support/redis-server.ts'
 import { type Edge, SECRET, startEdge } from './edge.ts'
-import { Shop, shopOrigin } from './shop.ts'
 
-export interface ShopChain {
-  readonly shop: Shop
+export interface Chain {
   readonly cache: Cache
   readonly edge: Edge
   stop(): Promise<void>
 }
 
-export async function startShopChain(): Promise<ShopChain> {
+type AnyOrigin = Pick<Origin<never>, 'manifest' | 'node'>
+
+/** Starts the chain in front of an origin, which authenticates by what the Worker tells it. */
+export async function startChain(
+  makeOrigin: (cache: Cache, authenticate: ReturnType<typeof identityFromEdge>) => AnyOrigin,
+): Promise<Chain> {
   const redis = await RedisServer.start()
-  const shop = new Shop()
   const cache = new Cache({ secret: SECRET, redisUrl: redis.url })
-  const origin = shopOrigin(shop, { cache, authenticate: identityFromEdge({ secret: SECRET }) })
+  const origin = makeOrigin(cache, identityFromEdge({ secret: SECRET }))
   const server = createServer(origin.node).listen(0, '127.0.0.1')
   await once(server, 'listening')
   const { port } = server.address() as AddressInfo
@@ -32,7 +35,6 @@ export async function startShopChain(): Promise<ShopChain> {
     },
   })
   return {
-    shop,
     cache,
     edge,
     async stop() {
