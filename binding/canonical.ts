@@ -1,5 +1,6 @@
 /** The canonical form of a call (`protocol.md` §1), and the fast way to it. */
 
+import { types } from 'node:util'
 import { native } from './native.ts'
 
 /** A value that can be part of a key. */
@@ -75,7 +76,7 @@ function writeCommon(context: unknown, params: unknown, userId: unknown, rev: un
 function writeParams(context: unknown, params: unknown): string | undefined {
   try {
     const object = params ?? {}
-    if (typeof object !== 'object' || !isPlain(object, Object.prototype)) {
+    if (typeof object !== 'object' || Array.isArray(object) || !isPlain(object, Object.prototype)) {
       return undefined
     }
     const shape = shapeOf(context, Object.keys(object))
@@ -205,7 +206,8 @@ function writeContainer(container: object, depth: number): string | undefined {
 }
 
 function writeItems(array: readonly unknown[], depth: number): string | undefined {
-  if (array.length > MAX_VALUES || !isPlain(array, Array.prototype)) {
+  // To the native function a proxy is no array, whatever it stands for.
+  if (array.length > MAX_VALUES || !isPlain(array, Array.prototype) || types.isProxy(array)) {
     return undefined
   }
   // Indices come in ascending order and before all other names: these are all of them, and nothing else.

@@ -1,15 +1,11 @@
 /** The process's default cache, for code that has no instance at hand. */
 
-import { Cache, type CacheOptions, OpenedCache, type PutOptions, type Scope } from './cache.ts'
+import { type Cache, type CacheOptions, type PutOptions, type Scope, toCache } from './cache.ts'
 import type { Params } from './canonical.ts'
 import { native } from './native.ts'
 
 /** Looks the default up at every call: another thread may configure it. */
-const defaultCache = fromOperations(native.defaultCache)
-
-function fromOperations(operations: typeof native.defaultCache): Cache {
-  return Reflect.construct(Cache, [new OpenedCache(operations)])
-}
+const defaultCache = toCache(native.defaultCache)
 
 /**
  * Sets the process's default cache and returns it. Its worker threads share it: where the options equal those of the
@@ -22,9 +18,7 @@ function fromOperations(operations: typeof native.defaultCache): Cache {
  */
 export function configureCache(options: Partial<CacheOptions> = {}): Cache {
   const { MIZAN_CACHE_REDIS_URL, MIZAN_CACHE_SECRET } = process.env
-  return fromOperations(
-    native.configureDefault(options, MIZAN_CACHE_REDIS_URL || undefined, MIZAN_CACHE_SECRET || undefined),
-  )
+  return toCache(native.configureDefault(options, MIZAN_CACHE_REDIS_URL || undefined, MIZAN_CACHE_SECRET || undefined))
 }
 
 /** {@link Cache.get} of the default cache. Rejects with `ERR_MIZAN_NOT_CONFIGURED` if there is none. */

@@ -5,7 +5,13 @@ import type { Identity } from './definitions.ts'
 import { type LoadCall, readThrough, runLoad } from './get-or-load.ts'
 import { HttpError } from './http-errors.ts'
 import { invalidationTargets, makePurges, planPurges, scopeOf } from './invalidation.ts'
-import { formatInvalidation, INVALIDATION_HEADER, type InvalidationTarget } from './invalidation-header.ts'
+import {
+  ENTRY_HEADER,
+  formatEntry,
+  formatInvalidation,
+  INVALIDATION_HEADER,
+  type InvalidationTarget,
+} from './invalidation-header.ts'
 import type { OriginCache, Params, UserId } from './origin-cache.ts'
 import { readParameters } from './parameters.ts'
 import type { Context, Mutation, Registry } from './registry.ts'
@@ -80,7 +86,11 @@ export async function handleContextFetch(
     loadMs,
     load,
   })
-  return answer(200, value, cacheStatus(outcome))
+  const headers = cacheStatus(outcome)
+  const entry = formatEntry(name, params)
+  // Tells the Edge Worker which entry this is.
+  if (entry !== null) headers[ENTRY_HEADER] = entry
+  return answer(200, value, headers)
 }
 
 /** `POST {base}/call/`: validates, runs, purges, and only then answers (`protocol.md` §6). */

@@ -357,8 +357,10 @@ test('beyond maxInFlight reads miss, writes are dropped and purges are kept, at 
   expect(cache.stats()).toMatchObject({ failedReads: 2, failedWrites: 1, keptPurges: 1, timeouts: 0 })
 
   server.resume()
-  // The first of them was answered with what the purge made missing meanwhile.
-  expect(await Promise.all(underWay)).toEqual([null, true])
+  const [read, stored] = await Promise.all(underWay)
+  // The read began before the purge, so that either answer is right.
+  expect([null, 'old']).toContain(read)
+  expect(stored).toBe(true)
   await eventually('the purge is delivered', () => cache.stats().keptPurges === 0)
   expect(await cache.get('user', { id: 1 })).toBe(null)
 })
