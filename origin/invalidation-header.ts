@@ -82,6 +82,7 @@ function join(texts: readonly string[]): string {
 
 /** Percent-encodes everything but `A–Z a–z 0–9 - _ . ~`. `encodeURIComponent` alone leaves five more. */
 function encode(text: string): string {
+  if (/^[\w.~-]*$/.test(text)) return text
   return encodeURIComponent(text).replace(
     /[!'()*]/g,
     (character) => `%${character.charCodeAt(0).toString(16).toUpperCase()}`,
