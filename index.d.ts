@@ -68,7 +68,7 @@ interface CacheOptions {
   local?: false | undefined;
   /** The bound in bytes when entries are in memory; 67,108,864 (64 MiB) by default. */
   maxBytes?: number | undefined;
-  /** The largest value in bytes; a larger one is not stored. 8,388,608 (8 MiB) by default. */
+  /** The largest value in bytes; a larger one is not stored, and what stood in its place goes. 8,388,608 (8 MiB) by default. */
   maxValueBytes?: number | undefined;
   /** Milliseconds from a call to its answer on Redis; 500 by default, 1 to 600,000. */
   commandTimeoutMs?: number | undefined;
@@ -175,6 +175,7 @@ declare class Cache {
 /**
 * Sets the process's default cache and returns it. Its worker threads share it: where the options equal those of the
 * present default, this is the same cache; otherwise it replaces the default, and whoever holds the old one keeps it.
+* Closing it closes it for all of them.
 *
 * @param options - As for {@link Cache}. Without `redisUrl`, `cluster` and `sentinel`, `MIZAN_CACHE_REDIS_URL` is taken
 * from the environment if it is set; without `secret`, `MIZAN_CACHE_SECRET`.

@@ -3,12 +3,12 @@
  * a module that is empty. The arms take turns, in an order that rotates; a difference is of two arms of one round.
  */
 
-import { execFileSync } from 'node:child_process'
+import { execFile, execFileSync } from 'node:child_process'
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { stagePackages } from '../scripts/stage-packages.mjs'
-import { root } from '../scripts/system.mjs'
+import { promisify } from 'node:util'
+import { startRegistry } from '../__test__/packaging/registry.ts'
 import { describeHost, median, withSpread } from './statistics.ts'
 
 const ROUNDS = 25
@@ -21,19 +21,16 @@ try {
   rmSync(project, { recursive: true, force: true })
 }
 
-/** An empty project in which the packed package is installed, beside an empty one. */
+/** An empty project in which the package is installed as a user installs it, beside an empty one. */
 async function install(directory: string): Promise<void> {
-  const packages = (await stagePackages(root)).filter(({ isComplete }) => isComplete)
-  const tarballs = packages.map(({ directory: staged }) => {
-    const packed = execFileSync('npm', ['pack', '--json', '--pack-destination', directory, staged], {
-      encoding: 'utf8',
-    })
-    return join(directory, JSON.parse(packed)[0].filename)
-  })
   writeFileSync(join(directory, 'package.json'), '{ "private": true }')
-  // The addon is named among the tarballs; those of other platforms are not published yet.
-  const quiet = ['--no-audit', '--no-fund', '--no-save', '--omit=optional', '--loglevel=error']
-  execFileSync('npm', ['install', ...quiet, ...tarballs], { cwd: directory, stdio: 'inherit' })
+  const registry = await startRegistry()
+  try {
+    writeFileSync(join(directory, '.npmrc'), `@mizan:registry=${registry.url}\n`)
+    await promisify(execFile)('npm', ['install', '--no-audit', '--no-fund', '@mizan/cache'], { cwd: directory })
+  } finally {
+    await registry.close()
+  }
 
   const empty = join(directory, 'node_modules', 'empty')
   mkdirSync(empty)

@@ -18,18 +18,26 @@ const ROUND_MILLISECONDS = 60
 /** So many different calls per case that nobody can answer from memory. */
 const CALLS = 1_000
 
-const names = ['user_id', 'page', 'sort', 'locale', 'limit', 'active', 'min_price', 'category', 'query', 'tenant']
-
-function parameters(count: number, call: number): addon.Params {
-  const values = [call, 3, 'created_at', 'en-GB', 50, true, 9.99 + call, 'books', `query ${call}`, null]
-  return Object.fromEntries(names.slice(0, count).map((name, index) => [name, values[index] ?? null]))
-}
+const tenParameters = (call: number): addon.Params => ({
+  user_id: call,
+  page: 3,
+  sort: 'created_at',
+  locale: 'en-GB',
+  limit: 50,
+  active: true,
+  min_price: 10,
+  category: 'books',
+  query: `query ${call}`,
+  tenant: null,
+})
 
 const cases: { name: string; params: (call: number) => addon.Params }[] = [
   { name: 'no parameters', params: () => ({}) },
-  { name: '2 parameters', params: (call) => parameters(2, call) },
-  { name: '10 parameters', params: (call) => parameters(10, call) },
+  { name: '2 parameters', params: (call) => ({ user_id: call, page: 3 }) },
+  { name: '10 parameters', params: tenParameters },
+  { name: '10 parameters, one a fraction', params: (call) => ({ ...tenParameters(call), min_price: 9.99 + call }) },
   { name: '2 parameters, not ASCII', params: (call) => ({ città: `São Paulo ${call}`, query: '東京 🗼' }) },
+  { name: '2 parameters, nested', params: (call) => ({ ids: [call, 1, 2], filter: { from: 'a', to: 'b' } }) },
 ]
 
 type Derive = (secret: string, context: string, params: addon.Params) => string

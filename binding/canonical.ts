@@ -1,5 +1,6 @@
 /** The canonical form of a call (`protocol.md` §1), and the fast way to it. */
 
+import { types } from 'node:util'
 import { native } from './native.ts'
 
 /** A value that can be part of a key. */
@@ -18,7 +19,8 @@ const MAX_LENGTH = 4_096
 const MAX_NAMES = 64
 const MAX_VALUES = 1_024
 const MAX_DEPTH = 8
-const MAX_SHAPES = 256
+const MAX_CONTEXTS = 256
+const MAX_SHAPES = 4
 
 const CONTEXT = /^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$/
 /** ASCII that stands for itself in the canonical form. */
@@ -38,8 +40,8 @@ interface Member {
   readonly opening: string
 }
 
-/** The shape of each context's last call. Most contexts have one. */
-const shapes = new Map<unknown, Shape>()
+/** The shapes of each context's calls; one, but for parameters that are left out at times. */
+const shapes = new Map<unknown, Shape[]>()
 
 /** How many values the present call has so far: one object may stand in many places. */
 let valueCount = 0
@@ -74,7 +76,7 @@ function writeCommon(context: unknown, params: unknown, userId: unknown, rev: un
 function writeParams(context: unknown, params: unknown): string | undefined {
   try {
     const object = params ?? {}
-    if (typeof object !== 'object' || !isPlain(object, Object.prototype)) {
+    if (typeof object !== 'object' || Array.isArray(object) || !isPlain(object, Object.prototype)) {
       return undefined
     }
     const shape = shapeOf(context, Object.keys(object))
@@ -108,17 +110,29 @@ function isPlain(object: object, ownPrototype: object): boolean {
 
 function shapeOf(context: unknown, names: string[]): Shape | undefined {
   const known = shapes.get(context)
-  if (known !== undefined && isSame(known.names, names)) {
-    return known
+  if (known !== undefined) {
+    for (const shape of known) {
+      if (isSame(shape.names, names)) {
+        return shape
+      }
+    }
   }
   const shape = makeShape(context, names)
   if (shape !== undefined) {
-    if (shapes.size >= MAX_SHAPES) {
-      shapes.clear()
-    }
-    shapes.set(context, shape)
+    keepShape(context, shape, known)
   }
   return shape
+}
+
+function keepShape(context: unknown, shape: Shape, known: Shape[] | undefined): void {
+  if (known !== undefined && known.length < MAX_SHAPES) {
+    known.push(shape)
+    return
+  }
+  if (shapes.size >= MAX_CONTEXTS) {
+    shapes.clear()
+  }
+  shapes.set(context, [shape])
 }
 
 function isSame(names: readonly string[], others: readonly string[]): boolean {
@@ -192,7 +206,8 @@ function writeContainer(container: object, depth: number): string | undefined {
 }
 
 function writeItems(array: readonly unknown[], depth: number): string | undefined {
-  if (array.length > MAX_VALUES || !isPlain(array, Array.prototype)) {
+  // To the native function a proxy is no array, whatever it stands for.
+  if (array.length > MAX_VALUES || !isPlain(array, Array.prototype) || types.isProxy(array)) {
     return undefined
   }
   // Indices come in ascending order and before all other names: these are all of them, and nothing else.

@@ -1,19 +1,16 @@
 /** The process's default cache, for code that has no instance at hand. */
 
-import { Cache, type CacheOptions, OpenedCache, type PutOptions, type Scope } from './cache.ts'
+import { type Cache, type CacheOptions, type PutOptions, type Scope, toCache } from './cache.ts'
 import type { Params } from './canonical.ts'
 import { native } from './native.ts'
 
 /** Looks the default up at every call: another thread may configure it. */
-const defaultCache = fromOperations(native.defaultCache)
-
-function fromOperations(operations: typeof native.defaultCache): Cache {
-  return Reflect.construct(Cache, [new OpenedCache(operations)])
-}
+const defaultCache = toCache(native.defaultCache)
 
 /**
  * Sets the process's default cache and returns it. Its worker threads share it: where the options equal those of the
  * present default, this is the same cache; otherwise it replaces the default, and whoever holds the old one keeps it.
+ * Closing it closes it for all of them.
  *
  * @param options - As for {@link Cache}. Without `redisUrl`, `cluster` and `sentinel`, `MIZAN_CACHE_REDIS_URL` is taken
  * from the environment if it is set; without `secret`, `MIZAN_CACHE_SECRET`.
@@ -21,9 +18,7 @@ function fromOperations(operations: typeof native.defaultCache): Cache {
  */
 export function configureCache(options: Partial<CacheOptions> = {}): Cache {
   const { MIZAN_CACHE_REDIS_URL, MIZAN_CACHE_SECRET } = process.env
-  return fromOperations(
-    native.configureDefault(options, MIZAN_CACHE_REDIS_URL || undefined, MIZAN_CACHE_SECRET || undefined),
-  )
+  return toCache(native.configureDefault(options, MIZAN_CACHE_REDIS_URL || undefined, MIZAN_CACHE_SECRET || undefined))
 }
 
 /** {@link Cache.get} of the default cache. Rejects with `ERR_MIZAN_NOT_CONFIGURED` if there is none. */

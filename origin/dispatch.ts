@@ -5,7 +5,13 @@ import type { Identity } from './definitions.ts'
 import { type LoadCall, readThrough, runLoad } from './get-or-load.ts'
 import { HttpError } from './http-errors.ts'
 import { invalidationTargets, makePurges, planPurges, scopeOf } from './invalidation.ts'
-import { formatInvalidation, INVALIDATION_HEADER, type InvalidationTarget } from './invalidation-header.ts'
+import {
+  ENTRY_HEADER,
+  formatEntry,
+  formatInvalidation,
+  INVALIDATION_HEADER,
+  type InvalidationTarget,
+} from './invalidation-header.ts'
 import type { OriginCache, Params, UserId } from './origin-cache.ts'
 import { readParameters } from './parameters.ts'
 import type { Context, Mutation, Registry } from './registry.ts'
@@ -71,7 +77,13 @@ export async function handleContextFetch(
   const scope = scopeOf(context, caller?.userId ?? null)
   const options = context.ttl === null ? { ...scope, waitMs, loadMs } : { ...scope, ttl: context.ttl, waitMs, loadMs }
   const { value, outcome } = await readThrough(service.cache, name, params, options, load)
-  return answer(200, value, cacheStatus(outcome))
+  return answer(200, value, { ...cacheStatus(outcome), ...entryHeader(name, params) })
+}
+
+/** Tells the Edge Worker which entry this is. */
+function entryHeader(name: string, params: Params): Readonly<Record<string, string>> {
+  const entry = formatEntry(name, params)
+  return entry === null ? {} : { [ENTRY_HEADER]: entry }
 }
 
 /** `POST {base}/call/`: validates, runs, purges, and only then answers (`protocol.md` §6). */

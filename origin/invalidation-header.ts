@@ -1,7 +1,13 @@
-import { type Scalar, scalarText } from './scalar.ts'
+import { isScalar, type Scalar, scalarText } from './scalar.ts'
 
 /** The header on every mutation response that invalidates (`protocol.md` §6). */
 export const INVALIDATION_HEADER = 'X-Mizan-Invalidate'
+
+/**
+ * Names the entry that a context's response is: `user;user_id=5`, its parameters as the schema made them, whatever their
+ * spelling in the request was. The Edge Worker cannot coerce; this tells it which purges an entry is to be covered by.
+ */
+export const ENTRY_HEADER = 'X-Mizan-Entry'
 
 /** What a mutation changed, as the response body says it: a whole context, or one entry of it. */
 export type InvalidationTarget =
@@ -29,6 +35,22 @@ const PARAMETER = /^[a-z][a-z0-9_]*$/
 export function formatInvalidation(targets: readonly InvalidationTarget[]): string {
   const exact = join(targets.map(formatTarget))
   return exact.length <= LONGEST_HEADER ? exact : join(targets.map(contextOf))
+}
+
+/** Writes {@link ENTRY_HEADER}; null for an entry that no invalidation header can name either. */
+export function formatEntry(context: string, params: Readonly<Record<string, unknown>>): string | null {
+  const scalars: Record<string, Scalar> = {}
+  for (const [name, value] of Object.entries(params)) {
+    if (!isScalar(value)) return null
+    scalars[name] = value
+  }
+  try {
+    const text = formatTarget({ context, params: scalars })
+    return text.length <= LONGEST_HEADER ? text : null
+  } catch {
+    // A text that is not well-formed has no percent-encoding, as it has no key.
+    return null
+  }
 }
 
 /**

@@ -4,6 +4,8 @@ import type { Service } from './dispatch.ts'
 /** What an origin serves, as the Edge Worker reads it (`protocol.md` §7). */
 export interface Manifest {
   readonly version: 1
+  /** That every response of a context names its entry in `X-Mizan-Entry`. */
+  readonly namesEntries: true
   /** The path of mutation calls. */
   readonly call: string
   readonly contexts: Readonly<Record<string, ManifestContext>>
@@ -33,6 +35,7 @@ const DEFAULT_TTL = 86_400
 export function makeManifest({ registry, basePath }: Service): Manifest {
   return {
     version: 1,
+    namesEntries: true,
     call: `${basePath}/call/`,
     contexts: sorted(registry.contexts, ({ name, parameters, rev, ttl, cached, auth }) => ({
       endpoints: [`${basePath}/ctx/${name}/`],

@@ -4,7 +4,6 @@ import { installPackages, requireRust } from './setup.mjs'
 import { isProgram, PlainError, run, runMain } from './system.mjs'
 
 export async function build() {
-  await requireRust()
   for (const script of ['build:native', 'build:js']) {
     if (!(await run('npm', ['run', '--silent', script]))) {
       throw new PlainError(`The build failed: npm run ${script}.`)
@@ -14,6 +13,7 @@ export async function build() {
 
 if (isProgram(import.meta.url)) {
   await runMain(async () => {
+    await requireRust()
     await installPackages()
     await build()
   })

@@ -10,24 +10,20 @@ import { checkTypings } from './check-typings.mjs'
 import { provideChromium } from './chromium.mjs'
 import { providePython } from './python.mjs'
 import { provideRedisServer } from './redis-server.mjs'
-import { installPackages, provideRustComponents, provideTool } from './setup.mjs'
+import { installPackages, provideRustComponents, provideTool, requireRust } from './setup.mjs'
 import { collect, root, run, runMain } from './system.mjs'
 
-const hasRedis = process.platform !== 'win32'
 const counts = { passed: 0, failed: 0, skipped: 0 }
 
 await runMain(async () => {
   heading('Tools')
+  await requireRust()
   await installPackages()
   await provideRustComponents()
-  if (hasRedis) {
-    process.env.REDIS_SERVER = await provideRedisServer()
-    await provideTool('openssl', 'openssl', 'The tests make TLS certificates')
-    process.env.CHROMIUM = await provideChromium()
-    await provideTool('ps', 'procps', 'The tests watch the processes that they start')
-  } else {
-    console.log('There is no redis-server for Windows: the tests that need one are left out.')
-  }
+  process.env.REDIS_SERVER = await provideRedisServer()
+  process.env.CHROMIUM = await provideChromium()
+  await provideTool('openssl', 'openssl', 'The tests make TLS certificates')
+  await provideTool('ps', 'procps', 'The tests watch the processes that they start')
   await providePython()
   heading('Build')
   await build()
@@ -92,10 +88,7 @@ async function testNode() {
   const report = join(root, 'target', 'vitest.json')
   await rm(report, { force: true })
   const reporters = ['--reporter=default', '--reporter=json', `--outputFile.json=${report}`]
-  const left = hasRedis
-    ? []
-    : ['redis', 'interop', 'process', 'examples'].flatMap((suite) => ['--exclude', `__test__/${suite}/**`])
-  const ok = await run('npx', ['vitest', 'run', ...reporters, ...left])
+  const ok = await run('npx', ['vitest', 'run', ...reporters])
   const found = await readFile(report, 'utf8').then(JSON.parse, () => ({}))
   count(ok, {
     passed: found.numPassedTests ?? 0,

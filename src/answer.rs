@@ -41,11 +41,11 @@ impl Answer {
 
 /// A stored value as text.
 pub fn text<'scope>(env: Env<'scope>, value: &[u8]) -> Outcome<Value<'scope>> {
-    match std::str::from_utf8(value) {
-        Ok(text) => env.string(text),
-        Err(_) => {
-            let message = "the stored value is not UTF-8: read it with getBytes";
-            Err(Error::new(ErrorCode::ValueEncoding, message).into())
-        }
-    }
+    let not_text = |_| {
+        Error::new(
+            ErrorCode::ValueEncoding,
+            "the stored value is not UTF-8: read it with getBytes",
+        )
+    };
+    env.string(std::str::from_utf8(value).map_err(not_text)?)
 }

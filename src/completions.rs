@@ -85,7 +85,10 @@ impl Completions {
     /// With the function that JavaScript settles promises by: it is given the numbers and values of those to resolve,
     /// in turns, and the numbers and errors of those to reject.
     pub fn new(settle: Value<'_>) -> Outcome<Self> {
-        Ok(Self { settle: settle.keep()?, shared: Arc::default() })
+        Ok(Self {
+            settle: settle.keep()?,
+            shared: Arc::default(),
+        })
     }
 
     /// Runs an operation to its end, and then settles its promise.
@@ -102,7 +105,11 @@ impl Completions {
         state.under_way += 1;
         keep_alive(env, &state, true);
         drop(state);
-        let settlement = Settlement { number, shared: Arc::clone(&self.shared), result: None };
+        let settlement = Settlement {
+            number,
+            shared: Arc::clone(&self.shared),
+            result: None,
+        };
         runtime().spawn(settlement.of(operation));
         Ok(())
     }
@@ -188,12 +195,7 @@ unsafe extern "C" fn release(_: sys::napi_env, shared: *mut c_void, _: *mut c_vo
     let _ = catch_unwind(AssertUnwindSafe(|| drop(shared)));
 }
 
-unsafe extern "C" fn deliver(
-    raw_env: sys::napi_env,
-    settle: sys::napi_value,
-    shared: *mut c_void,
-    _: *mut c_void,
-) {
+unsafe extern "C" fn deliver(raw_env: sys::napi_env, settle: sys::napi_value, shared: *mut c_void, _: *mut c_void) {
     if raw_env.is_null() {
         // The environment is being torn down, and its JavaScript does not run any more.
         return;
@@ -216,8 +218,7 @@ unsafe extern "C" fn deliver(
             let number = env.number(number)?;
             match result.map_err(Failure::from).and_then(|answer| answer.into_value(env)) {
                 Ok(value) => resolved.extend([number, value]),
-                Err(Failure::Coded(error)) => rejected.extend([number, env.error(&error)?]),
-                Err(Failure::Thrown) => return Err(Failure::Thrown),
+                Err(failure) => rejected.extend([number, env.error(&failure.into_error(env))?]),
             }
         }
         settle.call(env.undefined()?, &[env.array(&resolved)?, env.array(&rejected)?])

@@ -61,7 +61,10 @@ pub fn configure(config: Config) -> Result<Held, Error> {
         return Ok(present.held.clone());
     }
     let held = Held::open(&config)?;
-    *default = Some(Default { config, held: held.clone() });
+    *default = Some(Default {
+        config,
+        held: held.clone(),
+    });
     Ok(held)
 }
 
@@ -70,6 +73,11 @@ pub fn configure(config: Config) -> Result<Held, Error> {
 /// # Errors
 /// `NotConfigured` if there is none yet.
 pub fn current() -> Result<Held, Error> {
-    let none = || Error::new(ErrorCode::NotConfigured, "no default cache yet: call configureCache first");
+    let none = || {
+        Error::new(
+            ErrorCode::NotConfigured,
+            "no default cache yet: call configureCache first",
+        )
+    };
     lock().as_ref().map(|present| present.held.clone()).ok_or_else(none)
 }

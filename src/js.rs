@@ -25,6 +25,19 @@ pub enum Failure {
     Thrown,
 }
 
+impl Failure {
+    /// As an error of this package; a pending exception is cleared.
+    pub fn into_error(self, env: Env<'_>) -> Error {
+        match self {
+            Self::Coded(error) => error,
+            Self::Thrown => {
+                env.clear_exception();
+                internal("an exception")
+            }
+        }
+    }
+}
+
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         Self::Coded(error)
@@ -83,17 +96,8 @@ macro_rules! node_api {
         // thread, as the lifetimes of `Env` and `Value` ensure; the other pointers are to locals that outlive the call
         // and have the types and lengths that the function asks for.
         let status = unsafe { sys::$function($env.raw $(, $argument)*) };
-        check_status(status, stringify!($function))
+        $env.check_status(status, stringify!($function))
     }};
-}
-
-fn check_status(status: sys::napi_status, function: &str) -> Outcome<()> {
-    match status {
-        sys::Status::napi_ok => Ok(()),
-        // The second is what a worker that is being terminated says.
-        sys::Status::napi_pending_exception | sys::Status::napi_cannot_run_js => Err(Failure::Thrown),
-        _ => Err(internal(&format!("{function} returned status {status}")).into()),
-    }
 }
 
 /// A defect of this package.
@@ -110,7 +114,9 @@ pub fn guard<'scope>(env: Env<'scope>, body: impl FnOnce() -> Outcome<Value<'sco
         Err(_) => internal("a panic"),
     };
     // Where even this fails the environment is being torn down, and nobody is left to be told.
-    let _ = env.error(&error).and_then(|error| node_api!(napi_throw(env, error.raw)));
+    let _ = env
+        .error(&error)
+        .and_then(|error| node_api!(napi_throw(env, error.raw)));
     ptr::null_mut()
 }
 
@@ -120,7 +126,10 @@ impl<'scope> Env<'scope> {
     /// # Safety
     /// `raw` must be the environment of the callback that is running, and `'scope` must not outlast that callback.
     pub const unsafe fn from_raw(raw: sys::napi_env) -> Self {
-        Self { raw, scope: PhantomData }
+        Self {
+            raw,
+            scope: PhantomData,
+        }
     }
 
     /// The environment as Node-API knows it.
@@ -134,6 +143,21 @@ impl<'scope> Env<'scope> {
     /// `raw` must be a value of the callback that is running.
     pub const unsafe fn value(self, raw: sys::napi_value) -> Value<'scope> {
         Value { env: self, raw }
+    }
+
+    fn check_status(self, status: sys::napi_status, function: &str) -> Outcome<()> {
+        if status == sys::Status::napi_ok {
+            return Ok(());
+        }
+        // The status itself does not tell: a getter that throws is a generic failure of what read the property.
+        let mut thrown = false;
+        // SAFETY: as in `node_api`; and the only failure, an argument that is missing, is none here.
+        unsafe { sys::napi_is_exception_pending(self.raw, &raw mut thrown) };
+        // What a worker says that is being terminated.
+        if thrown || status == sys::Status::napi_cannot_run_js {
+            return Err(Failure::Thrown);
+        }
+        Err(internal(&format!("{function} returned status {status}")).into())
     }
 
     fn make(self, create: impl FnOnce(*mut sys::napi_value) -> Outcome<()>) -> Outcome<Value<'scope>> {
@@ -163,7 +187,10 @@ impl<'scope> Env<'scope> {
     }
 
     /// A count as a number; those of this package stay far below 2^53.
-    #[expect(clippy::cast_precision_loss, reason = "a count would have to pass 2^53 to lose a digit")]
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "a count would have to pass 2^53 to lose a digit"
+    )]
     pub fn count(self, value: u64) -> Outcome<Value<'scope>> {
         self.number(value as f64)
     }
@@ -228,13 +255,32 @@ impl<'scope> Env<'scope> {
 
     /// A function over shared data, which lives as long as the function.
     pub fn function<T: 'static>(self, name: &str, data: &Rc<T>, body: Body<T>) -> Outcome<Value<'scope>> {
-        let bound = Box::into_raw(Box::new(Bound { body, data: Rc::clone(data) })).cast::<c_void>();
+        let bound = Box::into_raw(Box::new(Bound {
+            body,
+            data: Rc::clone(data),
+        }))
+        .cast::<c_void>();
         let (start, length) = (name.as_ptr().cast::<c_char>(), name.len().cast_signed());
         // Where one of these fails the box is leaked: the function may exist by then, and would reach for it.
-        let function = self
-            .make(|result| node_api!(napi_create_function(self, start, length, Some(invoke::<T>), bound, result)))?;
+        let function = self.make(|result| {
+            node_api!(napi_create_function(
+                self,
+                start,
+                length,
+                Some(invoke::<T>),
+                bound,
+                result
+            ))
+        })?;
         let (raw, release) = (function.raw, Some(release::<T> as _));
-        node_api!(napi_add_finalizer(self, raw, bound, release, ptr::null_mut(), ptr::null_mut()))?;
+        node_api!(napi_add_finalizer(
+            self,
+            raw,
+            bound,
+            release,
+            ptr::null_mut(),
+            ptr::null_mut()
+        ))?;
         Ok(function)
     }
 
@@ -325,19 +371,39 @@ impl<'scope> Value<'scope> {
     /// A string's length in UTF-16 units; it costs the same for every length.
     pub fn length(self) -> Outcome<usize> {
         let mut length = 0;
-        node_api!(napi_get_value_string_utf16(self.env, self.raw, ptr::null_mut(), 0, &raw mut length))?;
+        node_api!(napi_get_value_string_utf16(
+            self.env,
+            self.raw,
+            ptr::null_mut(),
+            0,
+            &raw mut length
+        ))?;
         Ok(length)
     }
 
     /// A string's text, unless it holds an unpaired surrogate.
     pub fn text(self) -> Outcome<Option<String>> {
         let mut length = 0;
-        node_api!(napi_get_value_string_utf8(self.env, self.raw, ptr::null_mut(), 0, &raw mut length))?;
+        node_api!(napi_get_value_string_utf8(
+            self.env,
+            self.raw,
+            ptr::null_mut(),
+            0,
+            &raw mut length
+        ))?;
         let mut bytes = vec![0_u8; length + 1];
         let start = bytes.as_mut_ptr().cast();
-        node_api!(napi_get_value_string_utf8(self.env, self.raw, start, bytes.len(), &raw mut length))?;
+        node_api!(napi_get_value_string_utf8(
+            self.env,
+            self.raw,
+            start,
+            bytes.len(),
+            &raw mut length
+        ))?;
         bytes.truncate(length);
-        let Ok(text) = String::from_utf8(bytes) else { return Ok(None) };
+        let Ok(text) = String::from_utf8(bytes) else {
+            return Ok(None);
+        };
         // Node writes U+FFFD for an unpaired surrogate: only a text that has one needs a second look.
         if text.contains(char::REPLACEMENT_CHARACTER) && String::from_utf16(&self.units()?).is_err() {
             return Ok(None);
@@ -349,7 +415,13 @@ impl<'scope> Value<'scope> {
         let mut length = self.length()?;
         let mut units = vec![0_u16; length + 1];
         let start = units.as_mut_ptr();
-        node_api!(napi_get_value_string_utf16(self.env, self.raw, start, units.len(), &raw mut length))?;
+        node_api!(napi_get_value_string_utf16(
+            self.env,
+            self.raw,
+            start,
+            units.len(),
+            &raw mut length
+        ))?;
         units.truncate(length);
         Ok(units)
     }
@@ -359,14 +431,26 @@ impl<'scope> Value<'scope> {
         // Most fit here, and then one call does; Node ends what it writes with a zero.
         let (mut short, mut length) = ([0_u8; 512], 0);
         let start = short.as_mut_ptr().cast();
-        node_api!(napi_get_value_string_latin1(self.env, self.raw, start, short.len(), &raw mut length))?;
+        node_api!(napi_get_value_string_latin1(
+            self.env,
+            self.raw,
+            start,
+            short.len(),
+            &raw mut length
+        ))?;
         if length + 1 < short.len() {
             return Ok(short[..length].to_vec());
         }
         length = self.length()?;
         let mut long = vec![0_u8; length + 1];
         let start = long.as_mut_ptr().cast();
-        node_api!(napi_get_value_string_latin1(self.env, self.raw, start, long.len(), &raw mut length))?;
+        node_api!(napi_get_value_string_latin1(
+            self.env,
+            self.raw,
+            start,
+            long.len(),
+            &raw mut length
+        ))?;
         long.truncate(length);
         Ok(long)
     }
@@ -400,7 +484,9 @@ impl<'scope> Value<'scope> {
         }
         // SAFETY: Node has just said that so many bytes stand here, the buffer is not shared with another thread, and
         // no JavaScript runs before they are copied.
-        Ok(Some(unsafe { std::slice::from_raw_parts(start.cast::<u8>(), length) }.to_vec()))
+        Ok(Some(
+            unsafe { std::slice::from_raw_parts(start.cast::<u8>(), length) }.to_vec(),
+        ))
     }
 
     /// Whether it is an array, of any realm.
@@ -419,17 +505,20 @@ impl<'scope> Value<'scope> {
 
     /// An array's element.
     pub fn element(self, index: u32) -> Outcome<Value<'scope>> {
-        self.env.make(|result| node_api!(napi_get_element(self.env, self.raw, index, result)))
+        self.env
+            .make(|result| node_api!(napi_get_element(self.env, self.raw, index, result)))
     }
 
     /// An object's property.
     pub fn property(self, name: Value<'scope>) -> Outcome<Value<'scope>> {
-        self.env.make(|result| node_api!(napi_get_property(self.env, self.raw, name.raw, result)))
+        self.env
+            .make(|result| node_api!(napi_get_property(self.env, self.raw, name.raw, result)))
     }
 
     /// An object's property by a name of ours.
     pub fn named(self, name: &CStr) -> Outcome<Value<'scope>> {
-        self.env.make(|result| node_api!(napi_get_named_property(self.env, self.raw, name.as_ptr(), result)))
+        self.env
+            .make(|result| node_api!(napi_get_named_property(self.env, self.raw, name.as_ptr(), result)))
     }
 
     /// Sets an object's property.
@@ -441,17 +530,23 @@ impl<'scope> Value<'scope> {
     pub fn own_keys(self) -> Outcome<Value<'scope>> {
         let (mode, filter) = (sys::KeyCollectionMode::own_only, sys::KeyFilter::enumerable);
         let numbers = sys::KeyConversion::keep_numbers;
-        self.env.make(|result| node_api!(napi_get_all_property_names(self.env, self.raw, mode, filter, numbers, result)))
+        self.env.make(|result| {
+            node_api!(napi_get_all_property_names(
+                self.env, self.raw, mode, filter, numbers, result
+            ))
+        })
     }
 
     /// As a property's name: an index as its digits.
     pub fn to_name(self) -> Outcome<Value<'scope>> {
-        self.env.make(|result| node_api!(napi_coerce_to_string(self.env, self.raw, result)))
+        self.env
+            .make(|result| node_api!(napi_coerce_to_string(self.env, self.raw, result)))
     }
 
     /// An object's prototype, which is wrongly `null` for a proxy.
     pub fn prototype(self) -> Outcome<Value<'scope>> {
-        self.env.make(|result| node_api!(napi_get_prototype(self.env, self.raw, result)))
+        self.env
+            .make(|result| node_api!(napi_get_prototype(self.env, self.raw, result)))
     }
 
     /// `===`
@@ -465,7 +560,8 @@ impl<'scope> Value<'scope> {
     pub fn call(self, this: Value<'scope>, arguments: &[Value<'scope>]) -> Outcome<Value<'scope>> {
         let arguments: Vec<_> = arguments.iter().map(|argument| argument.raw).collect();
         let (count, start) = (arguments.len(), arguments.as_ptr());
-        self.env.make(|result| node_api!(napi_call_function(self.env, this.raw, self.raw, count, start, result)))
+        self.env
+            .make(|result| node_api!(napi_call_function(self.env, this.raw, self.raw, count, start, result)))
     }
 
     /// Keeps an object or a function beyond the callback, until the environment is torn down.

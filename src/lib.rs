@@ -31,7 +31,7 @@ type Arguments<'scope> = [Value<'scope>; ARGUMENTS];
 
 /// Fills the module's exports.
 #[napi(module_exports)]
-fn register(exports: Object<'_>, env: napi::Env) -> napi::Result<()> {
+fn register(exports: Object<'_>, env: napi::Env) {
     // SAFETY: Node is running this callback in this environment, and neither value outlives it.
     let (env, exports) = unsafe {
         let env = Env::from_raw(env.raw());
@@ -41,7 +41,6 @@ fn register(exports: Object<'_>, env: napi::Env) -> napi::Result<()> {
         exports.set(c"attach", env.function("attach", &Rc::new(Realm::new(env)?), attach)?)?;
         env.undefined()
     });
-    Ok(())
 }
 
 /// All functions, for a user of this module who settles promises by `settle`.
@@ -51,7 +50,10 @@ fn attach<'scope>(env: Env<'scope>, realm: &Rc<Realm>, [settle, ..]: Arguments<'
     functions.set(c"canonicalForm", env.function("canonicalForm", realm, canonical_form)?)?;
     functions.set(c"createSigner", env.function("createSigner", realm, create_signer)?)?;
     functions.set(c"openCache", env.function("openCache", &completions, open_cache)?)?;
-    functions.set(c"configureDefault", env.function("configureDefault", &completions, configure_default)?)?;
+    functions.set(
+        c"configureDefault",
+        env.function("configureDefault", &completions, configure_default)?,
+    )?;
     functions.set(c"defaultCache", operations(env, None, &completions)?)?;
     Ok(functions)
 }

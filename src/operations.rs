@@ -21,7 +21,7 @@ use crate::{
     answer::{self, Answer},
     completions::Completions,
     default_cache::{self, Held},
-    js::{ARGUMENTS, Body, Env, Kind, Outcome, Value, internal},
+    js::{ARGUMENTS, Body, Env, Failure, Kind, Outcome, Value, internal},
     params::read_context,
     runtime::runtime,
 };
@@ -42,7 +42,10 @@ pub fn operations<'scope>(
     held: Option<Held>,
     completions: &Rc<Completions>,
 ) -> Outcome<Value<'scope>> {
-    let handle = Rc::new(Handle { held, completions: Rc::clone(completions) });
+    let handle = Rc::new(Handle {
+        held,
+        completions: Rc::clone(completions),
+    });
     let functions: [(&std::ffi::CStr, Body<Handle>); 11] = [
         (c"key", key),
         (c"peek", peek),
@@ -94,16 +97,18 @@ impl Handle {
 }
 
 fn settled(env: Env<'_>, result: Result<Answer, Error>) -> Outcome<Value<'_>> {
-    match result.map_err(Into::into).and_then(|answer| answer.into_value(env)) {
-        Err(crate::js::Failure::Coded(error)) => env.rejection(&error),
-        outcome => outcome,
-    }
+    let value = result.map_err(Failure::from).and_then(|answer| answer.into_value(env));
+    value.or_else(|failure| env.rejection(&failure.into_error(env)))
 }
 
 /// The canonical form of a call, as `canonicalForm` or its equal in JavaScript wrote it.
 pub fn read_canonical(text: Value<'_>) -> Outcome<Canonical> {
     let text = String::from_utf8(text.ascii()?).map_err(|_| internal("a canonical form that is not ASCII"))?;
-    let context_length = text.bytes().skip(CONTEXT_START).take_while(|byte| *byte != b'"').count();
+    let context_length = text
+        .bytes()
+        .skip(CONTEXT_START)
+        .take_while(|byte| *byte != b'"')
+        .count();
     Ok(Canonical::from_written(text, context_length)?)
 }
 
@@ -122,7 +127,11 @@ fn peek<'scope>(env: Env<'scope>, handle: &Rc<Handle>, [canonical, ..]: Argument
     }
 }
 
-fn get<'scope>(env: Env<'scope>, handle: &Rc<Handle>, [canonical, number, ..]: Arguments<'scope>) -> Outcome<Value<'scope>> {
+fn get<'scope>(
+    env: Env<'scope>,
+    handle: &Rc<Handle>,
+    [canonical, number, ..]: Arguments<'scope>,
+) -> Outcome<Value<'scope>> {
     let canonical = read_canonical(canonical)?;
     handle.run(env, number, |held| {
         let read = held.cache.get(&canonical);
@@ -161,7 +170,10 @@ fn put<'scope>(
 ) -> Outcome<Value<'scope>> {
     let canonical = read_canonical(canonical)?;
     let value = read_value(value)?;
-    let options = PutOptions { ttl: read_ttl(ttl)?, lease: read_lease(lease)? };
+    let options = PutOptions {
+        ttl: read_ttl(ttl)?,
+        lease: read_lease(lease)?,
+    };
     handle.run(env, number, |held| {
         let write = held.cache.put(&canonical, value, options);
         Box::pin(async { write.await.map(Answer::Stored) })
@@ -232,7 +244,9 @@ fn stats<'scope>(env: Env<'scope>, handle: &Rc<Handle>, _: Arguments<'scope>) ->
     ] {
         object.set(name, env.count(count)?)?;
     }
-    let circuit = stats.circuit.map_or_else(|| env.null(), |circuit| env.string(circuit.as_str()))?;
+    let circuit = stats
+        .circuit
+        .map_or_else(|| env.null(), |circuit| env.string(circuit.as_str()))?;
     object.set(c"circuit", circuit)?;
     Ok(object)
 }
@@ -258,7 +272,11 @@ fn read_ttl(ttl: Value<'_>) -> Outcome<Option<Duration>> {
         return Ok(Some(Duration::from_secs_f64(seconds).max(Duration::from_millis(1))));
     }
     let longest = MAX_TTL.as_secs();
-    Err(Error::new(ErrorCode::Ttl, format!("ttl must be a positive number of seconds up to {longest}")).into())
+    Err(Error::new(
+        ErrorCode::Ttl,
+        format!("ttl must be a positive number of seconds up to {longest}"),
+    )
+    .into())
 }
 
 fn read_lease(lease: Value<'_>) -> Outcome<Option<LeaseToken>> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use mizan_cache_core::{
     config::{
         BackendConfig, Config, DEFAULT_COMMAND_TIMEOUT, DEFAULT_CONNECT_TIMEOUT, DEFAULT_LEASE_TIME, DEFAULT_MAX_BYTES,
-        DEFAULT_MAX_IN_FLIGHT, DEFAULT_MAX_VALUE_BYTES, DEFAULT_TTL, RedisConfig, Topology,
+        DEFAULT_MAX_IN_FLIGHT, DEFAULT_MAX_VALUE_BYTES, DEFAULT_TTL, RedisConfig, Topology, check_memory, check_redis,
     },
     error::{Error, ErrorCode},
 };
@@ -47,15 +47,14 @@ pub fn read_config<'scope>(
         Some(secret) => read_secret("options.secret", secret)?,
         None => read_secret("options.secret", fallback_secret)?,
     };
-    let config = Config {
+    Ok(Config {
         secret,
         previous_secrets: options.list("previousSecrets", read_secret)?.unwrap_or_default(),
         ttl: options.duration("ttl", 1.0)?.unwrap_or(DEFAULT_TTL),
         lease_time: options.duration("leaseMs", 1_000.0)?.unwrap_or(DEFAULT_LEASE_TIME),
         max_value_bytes: options.integer("maxValueBytes")?.unwrap_or(DEFAULT_MAX_VALUE_BYTES),
         backend: read_backend(env, &options, fallback_url)?,
-    };
-    Ok(config)
+    })
 }
 
 fn read_backend<'scope>(
@@ -64,8 +63,13 @@ fn read_backend<'scope>(
     fallback_url: Value<'scope>,
 ) -> Outcome<BackendConfig> {
     let url = options.text("redisUrl")?.map(|url| Topology::Standalone { url });
-    let cluster = options.list("cluster", read_text)?.map(|urls| Topology::Cluster { urls });
-    let sentinel = options.get("sentinel")?.map(|sentinel| read_sentinel(env, sentinel)).transpose()?;
+    let cluster = options
+        .list("cluster", read_text)?
+        .map(|urls| Topology::Cluster { urls });
+    let sentinel = options
+        .get("sentinel")?
+        .map(|sentinel| read_sentinel(env, sentinel))
+        .transpose()?;
     let mut topologies = [url, cluster, sentinel].into_iter().flatten();
     let mut topology = topologies.next();
     if topologies.next().is_some() {
@@ -76,16 +80,28 @@ fn read_backend<'scope>(
         .into());
     }
     if topology.is_none() && fallback_url.kind()? != Kind::Undefined {
-        topology = Some(Topology::Standalone { url: read_text("options.redisUrl", fallback_url)? });
+        topology = Some(Topology::Standalone {
+            url: read_text("options.redisUrl", fallback_url)?,
+        });
     }
     let max_bytes = options.integer("maxBytes")?.unwrap_or(DEFAULT_MAX_BYTES);
-    let command_timeout = options.duration("commandTimeoutMs", 1_000.0)?.unwrap_or(DEFAULT_COMMAND_TIMEOUT);
-    let connect_timeout = options.duration("connectTimeoutMs", 1_000.0)?.unwrap_or(DEFAULT_CONNECT_TIMEOUT);
+    let command_timeout = options
+        .duration("commandTimeoutMs", 1_000.0)?
+        .unwrap_or(DEFAULT_COMMAND_TIMEOUT);
+    let connect_timeout = options
+        .duration("connectTimeoutMs", 1_000.0)?
+        .unwrap_or(DEFAULT_CONNECT_TIMEOUT);
     let max_in_flight = options.integer("maxInFlight")?.unwrap_or(DEFAULT_MAX_IN_FLIGHT);
+    // Also of the backend that is not used: where Redis is may depend on the place a program runs at.
+    check_memory(max_bytes)?;
+    check_redis(command_timeout, connect_timeout, max_in_flight)?;
     Ok(match topology {
-        Some(topology) => {
-            BackendConfig::Redis(RedisConfig { topology, command_timeout, connect_timeout, max_in_flight })
-        }
+        Some(topology) => BackendConfig::Redis(RedisConfig {
+            topology,
+            command_timeout,
+            connect_timeout,
+            max_in_flight,
+        }),
         None => BackendConfig::Memory { max_bytes },
     })
 }
@@ -149,7 +165,7 @@ impl<'scope> Options<'scope> {
                 _ => key.to_name()?.text()?,
             };
             if !name.as_deref().is_some_and(|name| names.contains(&name)) {
-                let shown = name.unwrap_or_else(|| "a symbol".to_owned());
+                let shown: String = name.as_deref().unwrap_or("(symbol)").chars().take(64).collect();
                 return Err(options.error(&shown.escape_debug().to_string(), "is not an option"));
             }
         }
@@ -181,7 +197,9 @@ impl<'scope> Options<'scope> {
     }
 
     fn text(&self, name: &str) -> Outcome<Option<String>> {
-        self.get(name)?.map(|text| read_text(&self.path_of(name), text)).transpose()
+        self.get(name)?
+            .map(|text| read_text(&self.path_of(name), text))
+            .transpose()
     }
 
     fn boolean(&self, name: &str) -> Outcome<Option<bool>> {
@@ -202,8 +220,13 @@ impl<'scope> Options<'scope> {
 
     /// An integer; the core knows its range.
     fn integer<T: TryFrom<i64>>(&self, name: &str) -> Outcome<Option<T>> {
-        let Some(number) = self.number(name)? else { return Ok(None) };
-        #[expect(clippy::cast_possible_truncation, reason = "what does not fit ends at a bound that is out of range")]
+        let Some(number) = self.number(name)? else {
+            return Ok(None);
+        };
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "what does not fit ends at a bound that is out of range"
+        )]
         let integer = (number.fract() == 0.0).then_some(number as i64);
         match integer.and_then(|integer| T::try_from(integer).ok()) {
             Some(integer) => Ok(Some(integer)),
@@ -213,7 +236,9 @@ impl<'scope> Options<'scope> {
 
     /// A time in units of which so many make a second; the core knows its range.
     fn duration(&self, name: &str, per_second: f64) -> Outcome<Option<Duration>> {
-        let Some(number) = self.number(name)? else { return Ok(None) };
+        let Some(number) = self.number(name)? else {
+            return Ok(None);
+        };
         match Duration::try_from_secs_f64(number / per_second) {
             Ok(duration) => Ok(Some(duration)),
             Err(_) => Err(self.error(name, "must be a time in range")),

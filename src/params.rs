@@ -5,7 +5,9 @@
 //! long. Cycles end where the nesting does.
 
 use mizan_cache_core::{
-    canonical::{Canonical, MAX_CANONICAL_BYTES, MAX_CONTEXT_LENGTH, MAX_DEPTH, ParamValue, Path, UserId, check_context},
+    canonical::{
+        Canonical, MAX_CANONICAL_BYTES, MAX_CONTEXT_LENGTH, MAX_DEPTH, ParamValue, Path, UserId, check_context,
+    },
     error::{Error, ErrorCode},
 };
 
@@ -16,6 +18,7 @@ const MAX_SAFE_INTEGER: f64 = 9_007_199_254_740_991.0;
 /// The built-in functions and objects that tell a plain object from any other.
 pub struct Realm {
     object_prototype: Kept,
+    array_prototype: Kept,
     get_prototype_of: Kept,
     function_to_string: Kept,
 }
@@ -27,6 +30,7 @@ impl Realm {
         let function = global.named(c"Function")?;
         Ok(Self {
             object_prototype: env.object()?.prototype()?.keep()?,
+            array_prototype: env.array(&[])?.prototype()?.keep()?,
             get_prototype_of: global.named(c"Reflect")?.named(c"getPrototypeOf")?.keep()?,
             function_to_string: function.named(c"prototype")?.named(c"toString")?.keep()?,
         })
@@ -50,9 +54,10 @@ impl Realm {
     /// Whether an array's prototype is any realm's `Array.prototype`, which is itself an array, as no class's is.
     fn is_plain_array<'scope>(&self, env: Env<'scope>, array: Value<'scope>) -> Outcome<bool> {
         let prototype = self.prototype(env, array)?;
-        Ok(prototype.kind()? == Kind::Object
-            && prototype.is_array()?
-            && self.is_object_prototype(env, self.prototype(env, prototype)?)?)
+        Ok(prototype.is_same(self.array_prototype.value(env)?)?
+            || prototype.kind()? == Kind::Object
+                && prototype.is_array()?
+                && self.is_object_prototype(env, self.prototype(env, prototype)?)?)
     }
 
     /// Whether it is any realm's `Object.prototype`: the one that a native function named `Object` has.
@@ -96,7 +101,9 @@ fn read_user(user: Value<'_>) -> Outcome<Option<UserId>> {
     Ok(match user.kind()? {
         Kind::Undefined | Kind::Null => None,
         Kind::String => {
-            let mut reader = Budget { left: MAX_CANONICAL_BYTES };
+            let mut reader = Budget {
+                left: MAX_CANONICAL_BYTES,
+            };
             Some(UserId::Text(reader.text(user, &path)?))
         }
         Kind::Number => match to_safe_integer(user.number()?) {
@@ -107,7 +114,14 @@ fn read_user(user: Value<'_>) -> Outcome<Option<UserId>> {
             Some(integer) => Some(UserId::Integer(integer)),
             None => return Err(path.error(ErrorCode::User, OUT_OF_RANGE).into()),
         },
-        _ => return Err(path.error(ErrorCode::User, "must be a string, an integer, a bigint, null or undefined").into()),
+        _ => {
+            return Err(path
+                .error(
+                    ErrorCode::User,
+                    "must be a string, an integer, a bigint, null or undefined",
+                )
+                .into());
+        }
     })
 }
 
@@ -135,10 +149,18 @@ fn read_params(env: Env<'_>, realm: &Realm, params: Value<'_>) -> Outcome<Vec<(S
     match params.kind()? {
         Kind::Undefined | Kind::Null => Ok(Vec::new()),
         Kind::Object if !params.is_array()? => {
-            let mut reader = Reader { env, realm, budget: Budget { left: MAX_CANONICAL_BYTES } };
+            let mut reader = Reader {
+                env,
+                realm,
+                budget: Budget {
+                    left: MAX_CANONICAL_BYTES,
+                },
+            };
             reader.members(params, 1, &path)
         }
-        _ => Err(path.error(ErrorCode::ParamType, "must be a plain object, null or undefined").into()),
+        _ => Err(path
+            .error(ErrorCode::ParamType, "must be a plain object, null or undefined")
+            .into()),
     }
 }
 
@@ -149,13 +171,8 @@ struct Budget {
 
 impl Budget {
     fn spend(&mut self, bytes: usize, path: &Path<'_>) -> Outcome<()> {
-        match self.left.checked_sub(bytes) {
-            Some(left) => self.left = left,
-            None => {
-                let reason = format!("the canonical form is longer than {MAX_CANONICAL_BYTES} bytes");
-                return Err(path.error(ErrorCode::Size, &reason).into());
-            }
-        }
+        let too_long = || path.error(ErrorCode::Size, "the canonical form is longer than 1,048,576 bytes");
+        self.left = self.left.checked_sub(bytes).ok_or_else(too_long)?;
         Ok(())
     }
 
@@ -163,7 +180,9 @@ impl Budget {
         self.spend(value.length()? + r#""""#.len(), path)?;
         match value.text()? {
             Some(text) => Ok(text),
-            None => Err(path.error(ErrorCode::Surrogate, "the text has an unpaired surrogate").into()),
+            None => Err(path
+                .error(ErrorCode::Surrogate, "the text has an unpaired surrogate")
+                .into()),
         }
     }
 }
@@ -201,12 +220,7 @@ impl<'scope> Reader<'scope, '_> {
         }
     }
 
-    fn members(
-        &mut self,
-        object: Value<'scope>,
-        depth: usize,
-        path: &Path<'_>,
-    ) -> Outcome<Vec<(String, ParamValue)>> {
+    fn members(&mut self, object: Value<'scope>, depth: usize, path: &Path<'_>) -> Outcome<Vec<(String, ParamValue)>> {
         check_depth(depth, path)?;
         if !self.readable(self.realm.is_plain_object(self.env, object), path)? {
             return Err(path.error(ErrorCode::ParamType, "an object must be a plain one").into());
@@ -218,7 +232,9 @@ impl<'scope> Reader<'scope, '_> {
         for index in 0..count {
             let key = keys.element(index)?;
             if key.kind()? == Kind::Symbol {
-                return Err(path.error(ErrorCode::ParamType, "an object must have no symbol as a key").into());
+                return Err(path
+                    .error(ErrorCode::ParamType, "an object must have no symbol as a key")
+                    .into());
             }
             let key = key.to_name()?;
             let name = self.budget.text(key, path)?;
@@ -239,7 +255,9 @@ impl<'scope> Reader<'scope, '_> {
         // Before its elements are looked at: the length alone may be four billion.
         self.budget.spend("[]".len() + length as usize, path)?;
         if !self.is_dense(array, length, path)? {
-            return Err(path.error(ErrorCode::ParamType, "an array must have no holes and no other members").into());
+            return Err(path
+                .error(ErrorCode::ParamType, "an array must have no holes and no other members")
+                .into());
         }
         (0..length)
             .map(|index| {
@@ -257,9 +275,11 @@ impl<'scope> Reader<'scope, '_> {
         if keys.array_length()? != length {
             return Ok(false);
         }
-        let Some(last) = length.checked_sub(1) else { return Ok(true) };
+        let Some(last) = length.checked_sub(1) else {
+            return Ok(true);
+        };
         let key = keys.element(last)?;
-        Ok(key.kind()? == Kind::Number && key.number()? == f64::from(last))
+        Ok(key.kind()? == Kind::Number && to_safe_integer(key.number()?) == Some(last.into()))
     }
 
     /// Where the caller's own code threw while it was read, the place is named instead.
@@ -276,7 +296,9 @@ impl<'scope> Reader<'scope, '_> {
 
 fn check_depth(depth: usize, path: &Path<'_>) -> Outcome<()> {
     if depth > MAX_DEPTH {
-        return Err(path.error(ErrorCode::Depth, "parameters are nested deeper than 32").into());
+        return Err(path
+            .error(ErrorCode::Depth, "parameters are nested deeper than 32")
+            .into());
     }
     Ok(())
 }
@@ -287,6 +309,11 @@ fn read_number(number: f64, path: &Path<'_>) -> Outcome<ParamValue> {
     }
     match to_safe_integer(number) {
         Some(integer) => Ok(ParamValue::Integer(integer)),
-        None => Err(path.error(ErrorCode::ParamNumber, "a number must be finite, and a safe integer if it is integral").into()),
+        None => Err(path
+            .error(
+                ErrorCode::ParamNumber,
+                "a number must be finite, and a safe integer if it is integral",
+            )
+            .into()),
     }
 }

@@ -180,6 +180,25 @@ describe.each(['fetch', 'node'] as const)('mutations through %s', (transport) =>
     }
   })
 
+  test('the same entry of two users is two purges, and told once', async () => {
+    const opened = await open((origin) =>
+      origin.mutation('give', {
+        args: z.object({ shop: z.string(), to: z.string() }),
+        auth: true,
+        affects: [
+          { context: 'cart', user: 'self' },
+          { context: 'cart', user: ({ to }) => to },
+        ],
+        run: () => 1,
+      }),
+    )
+    expect(await purgedBy(opened, CARTS, 'give', { shop: 'a', to: 'bob' }, { 'x-user': 'ann' })).toEqual({
+      purged: ['ann', 'bob'],
+      header: 'cart;shop=a',
+      invalidate: [{ context: 'cart', params: { shop: 'a' } }],
+    })
+  })
+
   test('a user-scoped context without a named user is purged whole, whoever calls', async () => {
     const opened = await open((origin) =>
       origin.mutation('close_shop', {

@@ -9,11 +9,12 @@ import { parentPort, Worker, workerData } from 'node:worker_threads'
 import { Cache, cacheGet, cachePurge, cachePut, configureCache } from '@mizan/cache'
 
 const WORKERS = 20
-const secret = 'a secret of the tests, 32 bytes or more'
+/** Twenty busy threads on two cores: the answer to a call may take its time. */
+const patience = { secret: 'a secret of the tests, 32 bytes or more', commandTimeoutMs: 2000 }
 
 if (parentPort === null) {
   const [url, rounds] = process.argv.slice(2)
-  const shared = configureCache({ secret, redisUrl: url })
+  const shared = configureCache({ ...patience, redisUrl: url })
   await shared.put('main', {}, 'kept')
   for (let round = 0; round < Number(rounds); round += 1) {
     const workers = Array.from(
@@ -32,9 +33,9 @@ if (parentPort === null) {
   await once(process.stdin.resume(), 'end')
 } else {
   const { url, index } = workerData
-  const memory = new Cache({ secret })
-  const redis = new Cache({ secret, redisUrl: url })
-  configureCache({ secret, redisUrl: url })
+  const memory = new Cache(patience)
+  const redis = new Cache({ ...patience, redisUrl: url })
+  configureCache({ ...patience, redisUrl: url })
   const value = new Uint8Array(10_000).fill(index)
   /**
    * @param {Cache} cache

@@ -19,6 +19,7 @@ beforeAll(async () => {
 afterAll(() => server?.stop())
 
 beforeEach(async () => {
+  await observer.eval("for _, key in ipairs(redis.call('KEYS', 'ctx:*')) do redis.call('DEL', key) end")
   await observer.configResetStat()
 })
 

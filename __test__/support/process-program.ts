@@ -68,6 +68,14 @@ export class Program {
     this.#child.stdin?.end()
   }
 
+  get hasEnded(): boolean {
+    return this.#isOver
+  }
+
+  stop(): void {
+    this.#child.kill('SIGKILL')
+  }
+
   #wake(): void {
     for (const wake of this.#waiting.splice(0)) {
       wake()

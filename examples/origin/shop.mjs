@@ -3,19 +3,16 @@
 import { createOrigin, HttpError } from '@mizan/cache/origin'
 import { z } from 'zod'
 
+/** @typedef {import('@mizan/cache/origin').RequestHead} RequestHead */
+
 /**
  * @param {import('@mizan/cache/origin').OriginCache} cache
  * @param {import('node-sqlite3-wasm').Database} database
+ * @param {(request: RequestHead) => Promise<{ id: string } | null>} [authenticate] by default the visitor chooses who to
+ *   be; a real shop would ask for more than a name
  */
-export function createShop(cache, database) {
-  const origin = createOrigin({
-    cache,
-    authenticate: (request) => {
-      // The visitor chooses who to be. A real shop would ask for more than a name.
-      const id = request.headers.get('x-shop-user') ?? ''
-      return database.get('SELECT 1 FROM users WHERE user_id = ?', id) === null ? null : { id }
-    },
-  })
+export function createShop(cache, database, authenticate = chosenUser(database)) {
+  const origin = createOrigin({ cache, authenticate })
 
   // Public contexts: everybody reads the same entries.
 
@@ -102,4 +99,15 @@ export function createShop(cache, database) {
   }
 
   return origin
+}
+
+/**
+ * @param {import('node-sqlite3-wasm').Database} database
+ * @returns {(request: RequestHead) => Promise<{ id: string } | null>}
+ */
+function chosenUser(database) {
+  return async ({ headers }) => {
+    const id = headers.get('x-shop-user') ?? ''
+    return database.get('SELECT 1 FROM users WHERE user_id = ?', id) === null ? null : { id }
+  }
 }
