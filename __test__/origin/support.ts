@@ -14,7 +14,10 @@ export function openCache(options: Partial<CacheOptions> = {}): Cache {
   return cache
 }
 
-export const BACKENDS = ['memory', 'redis'] as const
+/** There is no redis-server for Windows. */
+export const HAS_REDIS = process.platform !== 'win32'
+
+export const BACKENDS = HAS_REDIS ? (['memory', 'redis'] as const) : (['memory'] as const)
 
 /** Opens caches on a backend, which is empty when a test begins. To be called in the suite that uses it. */
 export function onBackend(backend: (typeof BACKENDS)[number]): typeof openCache {
