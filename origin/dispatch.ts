@@ -11,6 +11,7 @@ import {
   formatInvalidation,
   INVALIDATION_HEADER,
   type InvalidationTarget,
+  KEY_PARAMETER,
 } from './invalidation-header.ts'
 import type { OriginCache, Params, UserId } from './origin-cache.ts'
 import { readParameters } from './parameters.ts'
@@ -86,13 +87,8 @@ export async function handleContextFetch(
     loadMs,
     load,
   })
-  return answer(200, value, { ...cacheStatus(outcome), ...entryHeader(name, params) })
-}
-
-/** Tells the Edge Worker which entry this is. */
-function entryHeader(name: string, params: Params): Readonly<Record<string, string>> {
-  const entry = formatEntry(name, params)
-  return entry === null ? {} : { [ENTRY_HEADER]: entry }
+  const entry = query.includes(KEY_PARAMETER) ? formatEntry(name, params) : null
+  return answer(200, value, entry === null ? cacheStatus(outcome) : { ...cacheStatus(outcome), [ENTRY_HEADER]: entry })
 }
 
 /** `POST {base}/call/`: validates, runs, purges, and only then answers (`protocol.md` §6). */
