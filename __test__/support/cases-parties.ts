@@ -1,7 +1,6 @@
 /** Who derives keys: the addon in this process, Python and Rust as filters that read calls from their standard input. */
 
 import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process'
-import { once } from 'node:events'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import type { Case, Language } from './cases.ts'
@@ -13,12 +12,12 @@ export type Outcome = { key: string; canonical?: string } | { error: string; mes
 export interface Party {
   name: string
   language: Language
-  answer(cases: Pick<Case, 'call' | 'shape'>[]): Promise<Outcome[]>
+  readonly answer: (cases: Pick<Case, 'call' | 'shape'>[]) => Promise<Outcome[]>
 }
 
 export type Derive = (secret: never, context: never, params: never, userId: never, rev: never) => string
 
-export function outcomeOf(derive: () => string): Outcome {
+function outcomeOf(derive: () => string): Outcome {
   try {
     return { key: derive() }
   } catch (error) {
@@ -46,20 +45,26 @@ export class Filter implements Party {
   readonly language: Language
   readonly #process: ChildProcessWithoutNullStreams
   readonly #waiting: { resolve: (line: string) => void; reject: (error: Error) => void }[] = []
-  readonly #exit: Promise<unknown>
+  readonly #end: Promise<void>
   #complaint = ''
+  #failure: Error | undefined
 
   constructor(name: string, language: Language, command: string, commandArguments: string[]) {
     this.name = name
     this.language = language
     this.#process = spawn(command, commandArguments, { cwd: root })
-    this.#exit = once(this.#process, 'close').then(([code]) => {
-      const error = new Error(`${name} ended (${code}): ${this.#complaint}`)
-      for (const { reject } of this.#waiting.splice(0)) reject(error)
-    })
-    this.#process.stdin.on('error', () => {}) // its end tells why
-    this.#process.stderr.on('data', (chunk) => {
-      this.#complaint += chunk
+    const complain = (complaint: unknown) => {
+      this.#complaint += complaint
+    }
+    this.#process.on('error', complain)
+    this.#process.stdin.on('error', complain)
+    this.#process.stderr.on('data', complain)
+    this.#end = new Promise((resolve) => {
+      this.#process.once('close', (code) => {
+        this.#failure = new Error(`${name} ended (${code}): ${this.#complaint}`)
+        for (const { reject } of this.#waiting.splice(0)) reject(this.#failure)
+        resolve()
+      })
     })
     createInterface({ input: this.#process.stdout }).on('line', (line) => this.#waiting.shift()?.resolve(line))
   }
@@ -67,6 +72,7 @@ export class Filter implements Party {
   async ask(
     calls: ({ [member in keyof Call]?: unknown } & { py?: string; canonicalOnly?: true })[],
   ): Promise<Outcome[]> {
+    if (this.#failure !== undefined) throw this.#failure
     const lines = calls.map((call, id) => {
       this.#process.stdin.write(`${JSON.stringify({ id: String(id), ...call })}\n`)
       return new Promise<string>((resolve, reject) => this.#waiting.push({ resolve, reject }))
@@ -74,9 +80,8 @@ export class Filter implements Party {
     return (await Promise.all(lines)).map((line) => JSON.parse(line))
   }
 
-  answer(cases: Pick<Case, 'call' | 'shape'>[]): Promise<Outcome[]> {
-    return this.ask(cases.map(({ call }) => withoutJavaScript(call as unknown as Wire) as unknown as Call))
-  }
+  readonly answer = (cases: Pick<Case, 'call' | 'shape'>[]): Promise<Outcome[]> =>
+    this.ask(cases.map(({ call }) => withoutJavaScript(call as unknown as Wire) as unknown as Call))
 
   /** Resolves once it answers: the Rust filter may have to be built first. */
   async ready(): Promise<void> {
@@ -85,7 +90,7 @@ export class Filter implements Party {
 
   async close(): Promise<void> {
     this.#process.stdin.end()
-    await this.#exit
+    await this.#end
   }
 }
 

@@ -150,6 +150,12 @@ const { value } = fc.letrec<{ value: Wire }>((tie) => ({
 }))
 const params = mapOf(value, 6)
 
+/** Few names in many orders: what is remembered of one call meets the next. */
+const ofFewShapes: fc.Arbitrary<Wire> = fc
+  .shuffledSubarray(['id', 'page', 'sort', '2', '10', '_'])
+  .chain((names) => fc.tuple(...names.map((key) => fc.tuple(fc.constant(key), value))))
+  .map((pairs) => ({ $map: pairs }))
+
 /** `inner` at the given depth under params, which is depth 1. */
 function nested(inner: Wire, depth: number, inMaps: boolean): Wire {
   let wrapped = inner
@@ -333,8 +339,29 @@ const unknownTypes = [
 ]
 const onlyInJavaScript = inJavaScript('undefined', ...unknownTypes)
 
+/** Canonical forms that just fit, and that just do not. */
+export const casesNearTheLimit: fc.Arbitrary<Case> = fc.oneof(
+  ...[true, false].map((fits) =>
+    kind(
+      fits ? 'as long as allowed' : 'longer than allowed',
+      fits ? 'key' : 'ERR_MIZAN_SIZE',
+      nearTheLimit
+        .filter(({ excess }) => fits === excess <= 0)
+        .map(({ params: replaced }) => ({ params: replaced, context: 'user', userId: null, rev: 0 })),
+    ),
+  ),
+)
+
 const kinds: { weight: number; arbitrary: fc.Arbitrary<Case> }[] = [
   { weight: 60, arbitrary: kind('any valid call', 'key', fc.constant({})) },
+  {
+    weight: 12,
+    arbitrary: kind(
+      'calls of few shapes',
+      'key',
+      fc.record({ context: constants('user', 'users', 'user.x'), params: ofFewShapes }),
+    ),
+  },
   { weight: 12, arbitrary: kind('text', 'key', withParams(mapOf(text, 4))) },
   { weight: 16, arbitrary: kind('doubles', 'key', withParams(mapOf(fractional, 4))) },
   { weight: 8, arbitrary: kind('integers', 'key', withParams(mapOf(fc.oneof(safeInteger, bigInteger), 4))) },
@@ -366,16 +393,6 @@ const kinds: { weight: number; arbitrary: fc.Arbitrary<Case> }[] = [
       ),
     ),
   },
-  ...[true, false].map((fits) => ({
-    weight: 0.3,
-    arbitrary: kind(
-      fits ? 'as long as allowed' : 'longer than allowed',
-      fits ? 'key' : 'ERR_MIZAN_SIZE',
-      nearTheLimit
-        .filter(({ excess }) => fits === excess <= 0)
-        .map(({ params: replaced }) => ({ params: replaced, context: 'user', userId: null, rev: 0 })),
-    ),
-  })),
   { weight: 4, arbitrary: kind('surrogate in a value', 'ERR_MIZAN_SURROGATE', withParams(paramsWithValue(unpaired))) },
   {
     weight: 3,
@@ -550,6 +567,11 @@ const kinds: { weight: number; arbitrary: fc.Arbitrary<Case> }[] = [
   },
 ]
 
+/** How many kinds are common enough to be among a few thousand cases. */
+export const commonKindCount = kinds.length
+
 export const cases: fc.Arbitrary<Case> = fc.oneof(
-  ...kinds.map(({ weight, arbitrary }) => ({ weight: weight * 10, arbitrary })),
+  ...kinds.map(({ weight, arbitrary }) => ({ weight: weight * 5, arbitrary })),
+  // Rare, for each is a megabyte.
+  { weight: 1, arbitrary: casesNearTheLimit },
 )
