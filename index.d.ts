@@ -68,7 +68,7 @@ interface CacheOptions {
   local?: false | undefined;
   /** The bound in bytes when entries are in memory; 67,108,864 (64 MiB) by default. */
   maxBytes?: number | undefined;
-  /** The largest value in bytes; a larger one is not stored. 8,388,608 (8 MiB) by default. */
+  /** The largest value in bytes; a larger one is not stored, and what stood in its place goes. 8,388,608 (8 MiB) by default. */
   maxValueBytes?: number | undefined;
   /** Milliseconds from a call to its answer on Redis; 500 by default, 1 to 600,000. */
   commandTimeoutMs?: number | undefined;

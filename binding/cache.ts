@@ -70,7 +70,7 @@ export interface CacheOptions {
   local?: false | undefined
   /** The bound in bytes when entries are in memory; 67,108,864 (64 MiB) by default. */
   maxBytes?: number | undefined
-  /** The largest value in bytes; a larger one is not stored. 8,388,608 (8 MiB) by default. */
+  /** The largest value in bytes; a larger one is not stored, and what stood in its place goes. 8,388,608 (8 MiB) by default. */
   maxValueBytes?: number | undefined
   /** Milliseconds from a call to its answer on Redis; 500 by default, 1 to 600,000. */
   commandTimeoutMs?: number | undefined
@@ -119,14 +119,8 @@ export interface CacheStats {
   circuit: 'idle' | 'connecting' | 'closed' | 'open' | null
 }
 
-/** The functions of a cache that exists already. */
-class OpenedCache {
-  readonly operations: CacheOperations
-
-  constructor(operations: CacheOperations) {
-    this.operations = operations
-  }
-}
+/** The functions of caches that exist already, by what `toCache` constructs their `Cache` with. */
+const openedCaches = new WeakMap<object, CacheOperations>()
 
 /**
  * A cache, in memory or on Redis.
@@ -144,9 +138,8 @@ export class Cache {
    *
    * @throws `ERR_MIZAN_SECRET` or `ERR_MIZAN_OPTION`, naming the option.
    */
-  constructor(options: CacheOptions)
-  constructor(options: CacheOptions | OpenedCache) {
-    this.#operations = options instanceof OpenedCache ? options.operations : native.openCache(options)
+  constructor(options: CacheOptions) {
+    this.#operations = openedCaches.get(options) ?? native.openCache(options)
   }
 
   /** The functions behind `this`, which is anything where a method was taken off its cache. */
@@ -247,9 +240,11 @@ export class Cache {
   }
 }
 
-/** The cache of these functions. The public constructor knows nothing of the second kind of argument. */
+/** The `Cache` of a cache that exists already. */
 export function toCache(operations: CacheOperations): Cache {
-  return new Cache(new OpenedCache(operations) as unknown as CacheOptions)
+  const options = { secret: '' }
+  openedCaches.set(options, operations)
+  return new Cache(options)
 }
 
 const SCOPE_NAMES = ['userId', 'rev'] as const
@@ -270,7 +265,7 @@ function readOptions<Name extends string>(path: string, options: unknown, names:
   if (options === undefined) {
     return {}
   }
-  if (typeof options !== 'object' || options === null || Array.isArray(options)) {
+  if (!isObject(options)) {
     throw codedError('ERR_MIZAN_OPTION', `${path} must be an object`)
   }
   const read: { [name in Name]?: unknown } = {}
@@ -287,6 +282,15 @@ function readOptions<Name extends string>(path: string, options: unknown, names:
     throw codedError('ERR_MIZAN_OPTION', `${path}[${JSON.stringify(unknownName.slice(0, 64))}] is not an option`)
   }
   return read
+}
+
+function isObject(value: unknown): value is object {
+  try {
+    return typeof value === 'object' && value !== null && !Array.isArray(value)
+  } catch {
+    // A proxy that was revoked is nothing any more.
+    return false
+  }
 }
 
 function toLookup(answer: LookupAnswer): Lookup {

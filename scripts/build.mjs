@@ -13,8 +13,8 @@ export async function build() {
 
 if (isProgram(import.meta.url)) {
   await runMain(async () => {
-    await installPackages()
     await requireRust()
+    await installPackages()
     await build()
   })
 }

@@ -1,14 +1,13 @@
-/** `npm start`: builds what is not built yet, then runs the first steps. */
+/** `npm start`: builds what is not built yet, then opens the shop of `examples/origin`. */
 
 import { build } from './build.mjs'
 import { installPackages, requireRust } from './setup.mjs'
-import { run, runMain } from './system.mjs'
+import { runMain } from './system.mjs'
 
 await runMain(async () => {
-  await installPackages()
   await requireRust()
+  await installPackages()
   await build()
-  if (!(await run(process.execPath, ['examples/first-steps.mjs']))) {
-    process.exitCode = 1
-  }
+  // In this very process, so that Ctrl-C reaches the shop and nobody else.
+  await import('../examples/origin/main.mjs')
 })

@@ -7,6 +7,7 @@ import { readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { build } from './build.mjs'
 import { checkTypings } from './check-typings.mjs'
+import { provideChromium } from './chromium.mjs'
 import { providePython } from './python.mjs'
 import { provideRedisServer } from './redis-server.mjs'
 import { installPackages, provideRustComponents, provideTool, requireRust } from './setup.mjs'
@@ -16,10 +17,11 @@ const counts = { passed: 0, failed: 0, skipped: 0 }
 
 await runMain(async () => {
   heading('Tools')
-  await installPackages()
   await requireRust()
+  await installPackages()
   await provideRustComponents()
   process.env.REDIS_SERVER = await provideRedisServer()
+  process.env.CHROMIUM = await provideChromium()
   await provideTool('openssl', 'openssl', 'The tests make TLS certificates')
   await provideTool('ps', 'procps', 'The tests watch the processes that they start')
   await providePython()

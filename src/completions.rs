@@ -218,8 +218,7 @@ unsafe extern "C" fn deliver(raw_env: sys::napi_env, settle: sys::napi_value, sh
             let number = env.number(number)?;
             match result.map_err(Failure::from).and_then(|answer| answer.into_value(env)) {
                 Ok(value) => resolved.extend([number, value]),
-                Err(Failure::Coded(error)) => rejected.extend([number, env.error(&error)?]),
-                Err(Failure::Thrown) => return Err(Failure::Thrown),
+                Err(failure) => rejected.extend([number, env.error(&failure.into_error(env))?]),
             }
         }
         settle.call(env.undefined()?, &[env.array(&resolved)?, env.array(&rejected)?])

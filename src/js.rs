@@ -25,6 +25,19 @@ pub enum Failure {
     Thrown,
 }
 
+impl Failure {
+    /// As an error of this package; a pending exception is cleared.
+    pub fn into_error(self, env: Env<'_>) -> Error {
+        match self {
+            Self::Coded(error) => error,
+            Self::Thrown => {
+                env.clear_exception();
+                internal("an exception")
+            }
+        }
+    }
+}
+
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         Self::Coded(error)

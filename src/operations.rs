@@ -21,7 +21,7 @@ use crate::{
     answer::{self, Answer},
     completions::Completions,
     default_cache::{self, Held},
-    js::{ARGUMENTS, Body, Env, Kind, Outcome, Value, internal},
+    js::{ARGUMENTS, Body, Env, Failure, Kind, Outcome, Value, internal},
     params::read_context,
     runtime::runtime,
 };
@@ -97,10 +97,8 @@ impl Handle {
 }
 
 fn settled(env: Env<'_>, result: Result<Answer, Error>) -> Outcome<Value<'_>> {
-    match result.map_err(Into::into).and_then(|answer| answer.into_value(env)) {
-        Err(crate::js::Failure::Coded(error)) => env.rejection(&error),
-        outcome => outcome,
-    }
+    let value = result.map_err(Failure::from).and_then(|answer| answer.into_value(env));
+    value.or_else(|failure| env.rejection(&failure.into_error(env)))
 }
 
 /// The canonical form of a call, as `canonicalForm` or its equal in JavaScript wrote it.

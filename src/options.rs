@@ -5,7 +5,7 @@ use std::time::Duration;
 use mizan_cache_core::{
     config::{
         BackendConfig, Config, DEFAULT_COMMAND_TIMEOUT, DEFAULT_CONNECT_TIMEOUT, DEFAULT_LEASE_TIME, DEFAULT_MAX_BYTES,
-        DEFAULT_MAX_IN_FLIGHT, DEFAULT_MAX_VALUE_BYTES, DEFAULT_TTL, RedisConfig, Topology,
+        DEFAULT_MAX_IN_FLIGHT, DEFAULT_MAX_VALUE_BYTES, DEFAULT_TTL, RedisConfig, Topology, check_memory, check_redis,
     },
     error::{Error, ErrorCode},
 };
@@ -47,15 +47,14 @@ pub fn read_config<'scope>(
         Some(secret) => read_secret("options.secret", secret)?,
         None => read_secret("options.secret", fallback_secret)?,
     };
-    let config = Config {
+    Ok(Config {
         secret,
         previous_secrets: options.list("previousSecrets", read_secret)?.unwrap_or_default(),
         ttl: options.duration("ttl", 1.0)?.unwrap_or(DEFAULT_TTL),
         lease_time: options.duration("leaseMs", 1_000.0)?.unwrap_or(DEFAULT_LEASE_TIME),
         max_value_bytes: options.integer("maxValueBytes")?.unwrap_or(DEFAULT_MAX_VALUE_BYTES),
         backend: read_backend(env, &options, fallback_url)?,
-    };
-    Ok(config)
+    })
 }
 
 fn read_backend<'scope>(
@@ -93,6 +92,9 @@ fn read_backend<'scope>(
         .duration("connectTimeoutMs", 1_000.0)?
         .unwrap_or(DEFAULT_CONNECT_TIMEOUT);
     let max_in_flight = options.integer("maxInFlight")?.unwrap_or(DEFAULT_MAX_IN_FLIGHT);
+    // Also of the backend that is not used: where Redis is may depend on the place a program runs at.
+    check_memory(max_bytes)?;
+    check_redis(command_timeout, connect_timeout, max_in_flight)?;
     Ok(match topology {
         Some(topology) => BackendConfig::Redis(RedisConfig {
             topology,
@@ -163,7 +165,7 @@ impl<'scope> Options<'scope> {
                 _ => key.to_name()?.text()?,
             };
             if !name.as_deref().is_some_and(|name| names.contains(&name)) {
-                let shown = name.unwrap_or_else(|| "a symbol".to_owned());
+                let shown: String = name.as_deref().unwrap_or("(symbol)").chars().take(64).collect();
                 return Err(options.error(&shown.escape_debug().to_string(), "is not an option"));
             }
         }

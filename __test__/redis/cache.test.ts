@@ -84,11 +84,12 @@ describe('entries', () => {
     await expect(cache.get('bytes', { id: 1 })).rejects.toMatchObject({ code: 'ERR_MIZAN_VALUE_ENCODING' })
   })
 
-  test('a value over the bound is not stored, and leaves what was there', async () => {
+  // Fails if a store that is refused leaves the older value: that is no longer the answer of this call.
+  test('a value over the bound is not stored, and what was there goes', async () => {
     const cache = open({ maxValueBytes: 1000 })
     expect(await cache.put('user', {}, 'ü'.repeat(500))).toBe(true)
     expect(await cache.put('user', {}, `${'ü'.repeat(500)}!`)).toBe(false)
-    expect(await cache.get('user', {})).toBe('ü'.repeat(500))
+    expect(await cache.get('user', {})).toBe(null)
     expect(cache.stats()).toMatchObject({ stores: 1, refusedStores: 1, failedWrites: 0 })
 
     const byDefault = open()

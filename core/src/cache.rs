@@ -151,7 +151,8 @@ impl Cache {
         }
     }
 
-    /// Whether the value was stored: not if its lease no longer stands, nor if it is larger than the configured bound.
+    /// Whether the value was stored: not if its lease no longer stands, nor if it is larger than the configured
+    /// bound; then what stood in its place goes too.
     ///
     /// # Errors
     /// `Closed`.
@@ -166,11 +167,16 @@ impl Cache {
         async move {
             inner.check_open()?;
             let ttl = options.ttl.unwrap_or_else(|| spread(inner.ttl));
-            let stored = value.len() <= inner.max_value_bytes
-                && match &inner.backend {
+            let stored = if value.len() > inner.max_value_bytes {
+                // What stood there is no longer the answer of this call.
+                inner.delete(vec![key]).await;
+                false
+            } else {
+                match &inner.backend {
                     Backend::Memory(memory) => memory.set(&key, &value, ttl, options.lease.as_ref()),
                     Backend::Redis(redis) => redis.set(key, value, ttl, options.lease).await,
-                };
+                }
+            };
             let counter = if stored {
                 &inner.counters.stores
             } else {
@@ -195,9 +201,8 @@ impl Cache {
             inner.check_open()?;
             inner.counters.purges.increment();
             let deleted = match (&inner.backend, target?) {
-                (Backend::Memory(memory), Target::Keys(keys)) => memory.delete(&keys),
+                (_, Target::Keys(keys)) => inner.delete(keys).await,
                 (Backend::Memory(memory), Target::Context(context)) => memory.delete_by_prefix(&context),
-                (Backend::Redis(redis), Target::Keys(keys)) => redis.delete(keys).await,
                 (Backend::Redis(redis), Target::Context(context)) => redis.delete_by_prefix(&context).await,
             };
             inner.counters.purged_entries.add(deleted);
@@ -283,6 +288,13 @@ impl Inner {
     fn keys(&self, canonical: &Canonical) -> Vec<Key> {
         let previous = self.previous_signers.iter().map(|signer| signer.key(canonical));
         std::iter::once(self.signer.key(canonical)).chain(previous).collect()
+    }
+
+    async fn delete(&self, keys: Vec<Key>) -> u64 {
+        match &self.backend {
+            Backend::Memory(memory) => memory.delete(&keys),
+            Backend::Redis(redis) => redis.delete(keys).await,
+        }
     }
 
     fn count_read(&self, value: Option<Bytes>) -> Option<Bytes> {

@@ -118,17 +118,31 @@ impl Config {
             "bytes",
         )?;
         match &self.backend {
-            BackendConfig::Memory { max_bytes } => {
-                check_range("maxBytes", to_f64(*max_bytes), 1.0, 9_007_199_254_740_991.0, "bytes")
-            }
+            BackendConfig::Memory { max_bytes } => check_memory(*max_bytes),
             BackendConfig::Redis(redis) => {
-                check_milliseconds("commandTimeoutMs", redis.command_timeout)?;
-                check_milliseconds("connectTimeoutMs", redis.connect_timeout)?;
-                let most = to_f64(MAX_IN_FLIGHT as u64);
-                check_range("maxInFlight", to_f64(redis.max_in_flight as u64), 1.0, most, "calls")
+                check_redis(redis.command_timeout, redis.connect_timeout, redis.max_in_flight)
             }
         }
     }
+}
+
+/// Refuses a bound of the memory backend that is out of range.
+///
+/// # Errors
+/// `Option`.
+pub fn check_memory(max_bytes: u64) -> Result<(), Error> {
+    check_range("maxBytes", to_f64(max_bytes), 1.0, 9_007_199_254_740_991.0, "bytes")
+}
+
+/// Refuses limits of the Redis backend that are out of range.
+///
+/// # Errors
+/// `Option`.
+pub fn check_redis(command_timeout: Duration, connect_timeout: Duration, max_in_flight: usize) -> Result<(), Error> {
+    check_milliseconds("commandTimeoutMs", command_timeout)?;
+    check_milliseconds("connectTimeoutMs", connect_timeout)?;
+    let most = to_f64(MAX_IN_FLIGHT as u64);
+    check_range("maxInFlight", to_f64(max_in_flight as u64), 1.0, most, "calls")
 }
 
 #[expect(

@@ -115,11 +115,13 @@ impl fmt::Debug for Signer {
     }
 }
 
-/// Appends bytes as lowercase hex.
+/// Appends bytes as lowercase hex: at most as many as a digest has.
 pub(crate) fn push_hex(text: &mut String, bytes: &[u8]) {
-    for byte in bytes {
-        for digit in [byte >> 4, byte & 0xF] {
-            text.push(char::from(HEX_DIGITS[usize::from(digit)]));
-        }
+    let mut digits = [0; DIGEST_HEX_LENGTH];
+    for (pair, byte) in digits.chunks_exact_mut(2).zip(bytes) {
+        pair[0] = HEX_DIGITS[usize::from(byte >> 4)];
+        pair[1] = HEX_DIGITS[usize::from(byte & 0xF)];
     }
+    let digits = &digits[..2 * bytes.len()];
+    text.push_str(std::str::from_utf8(digits).expect("hex digits are ASCII"));
 }

@@ -1,10 +1,12 @@
 //! The memory backend (`protocol.md` §3): entries and leases of this process, bounded in bytes.
 //!
 //! Guarantees:
-//! - The sum of what the entries weigh never exceeds the bound. An entry weighs its key, its value and [`ENTRY_OVERHEAD`].
-//!   Whatever must go to make room is chosen by `quick_cache`'s CLOCK-Pro: one pass over many keys does not push out
-//!   what is read again and again. What goes is lost like any cache entry; an evicted lease only means that its fill is
-//!   not stored.
+//! - The sum of what the entries weigh never exceeds the bound. An entry weighs its key, its value and [`ENTRY_OVERHEAD`],
+//!   which is more than what an entry takes. Not counted is what a context takes, some 200 bytes, nor the holes that an
+//!   allocator is left with when values of one size give way to values of another.
+//! - Whatever must go to make room is chosen by `quick_cache`'s CLOCK-Pro: one pass over many keys does not push out what
+//!   is read again and again. What goes is lost like any cache entry; an evicted lease only means that its fill is not
+//!   stored.
 //! - What was deleted, replaced or has expired is never returned. A fill is stored only while its own lease stands.
 //! - Everything happens under one lock that is held for no I/O and never for longer than the operation's own work.
 //!
@@ -146,4 +148,31 @@ fn after(now: u64, time: Duration) -> u64 {
 /// Saturates after 584 years.
 fn nanoseconds(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{canonical::Canonical, key::Signer};
+
+    #[test]
+    fn a_panic_under_the_lock_empties_the_memory_and_no_more() {
+        let memory = Memory::new(1 << 20);
+        let key = Signer::new(b"secret")
+            .unwrap()
+            .key(&Canonical::new("user", &[], None, 0).unwrap());
+        let store = || memory.set(&key, b"value", Duration::from_secs(60), None);
+        assert!(store());
+        let panicked = std::thread::scope(|scope| {
+            let panicking = scope.spawn(|| {
+                let _table = memory.table();
+                panic!("on purpose");
+            });
+            panicking.join().is_err()
+        });
+        assert!(panicked);
+        assert_eq!(memory.get(&key), None);
+        assert!(store());
+        assert!(memory.get(&key).is_some());
+    }
 }

@@ -119,12 +119,15 @@ impl BroadPurges {
                     .await
                     .map(|it| (it, waiting.purges))
             });
-            if let Ok(Ok((deleted, purges))) = pass.await {
-                let deleted = Arc::new(deleted);
-                for purge in purges {
-                    // A purge whose caller went away has been done all the same.
-                    let _ = purge.send(Arc::clone(&deleted));
-                }
+            let Ok(Ok((deleted, purges))) = pass.await else {
+                // Those that waited for this pass have waited for a deadline already; they need not for another.
+                self.lock().waiting = None;
+                continue;
+            };
+            let deleted = Arc::new(deleted);
+            for purge in purges {
+                // A purge whose caller went away has been done all the same.
+                let _ = purge.send(Arc::clone(&deleted));
             }
         }
     }

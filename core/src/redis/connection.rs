@@ -51,6 +51,8 @@ pub(super) struct Connection {
     started: AtomicBool,
     unanswered: AtomicU32,
     counters: Arc<Counters>,
+    /// Called before a link other than the first is used: it may lead to another server.
+    before_next_link: Box<dyn Fn() + Send + Sync>,
 }
 
 #[derive(Clone)]
@@ -82,6 +84,7 @@ impl Connection {
         command_timeout: Duration,
         connect_timeout: Duration,
         counters: Arc<Counters>,
+        before_next_link: Box<dyn Fn() + Send + Sync>,
     ) -> Self {
         Self {
             servers,
@@ -92,6 +95,7 @@ impl Connection {
             started: AtomicBool::new(false),
             unanswered: AtomicU32::new(0),
             counters,
+            before_next_link,
         }
     }
 
@@ -119,6 +123,10 @@ impl Connection {
         });
         tokio::spawn(Arc::clone(self).keep_connected());
         true
+    }
+
+    pub fn is_closed(&self) -> bool {
+        matches!(*self.state.borrow(), State::Closed)
     }
 
     /// Ends the task and drops the link.
@@ -258,6 +266,9 @@ impl Connection {
             if let Ok(Ok(link)) = timeout(self.connect_timeout, attempt).await {
                 let since = Instant::now();
                 self.unanswered.store(0, Relaxed);
+                if self.counters.connections.get() > 0 {
+                    (self.before_next_link)();
+                }
                 self.counters.connections.increment();
                 self.enter(State::Up(NumberedLink { link, number, since }));
                 tokio::select! {

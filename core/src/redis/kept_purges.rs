@@ -3,6 +3,10 @@
 //! A purge that failed is kept here and retried until Redis has it; until then this process treats what it covers as
 //! missing. The bounds degrade to broader purges, never to fewer: too many entries become their contexts, too many
 //! contexts become everything.
+//!
+//! Redis having a purge is not the end of it: a replica that takes over, or a server that starts again from an older
+//! snapshot, may not have it. So what was purged of late is remembered, and owed again to every server that is
+//! connected to after another.
 
 use std::{
     collections::HashMap,
@@ -12,7 +16,9 @@ use std::{
     },
 };
 
-use tokio::sync::Notify;
+use std::time::Duration;
+
+use tokio::{sync::Notify, time::Instant};
 
 use crate::key::Key;
 
@@ -20,6 +26,18 @@ use crate::key::Key;
 const MAX_KEYS: usize = 10_000;
 /// Beyond this many kept contexts everything is kept instead.
 const MAX_CONTEXTS: usize = 1_000;
+
+/// Purges are remembered for at least this long, and at most twice as long: more than a primary that is being replaced
+/// goes on taking writes.
+const REMEMBERED: Duration = Duration::from_secs(15);
+
+/// What a purge deletes.
+#[derive(Clone)]
+pub(super) enum Target {
+    Keys(Vec<Key>),
+    Context(Box<str>),
+    Everything,
+}
 
 /// What is kept, each with the stamp of its newest request: a delivery that began before that request does not settle
 /// it.
@@ -51,6 +69,25 @@ impl Kept {
     fn stamp(&mut self) -> u64 {
         self.next_stamp += 1;
         self.next_stamp
+    }
+
+    fn keep(&mut self, target: Target) {
+        match target {
+            Target::Keys(keys) => keys.into_iter().for_each(|key| self.keep_key(key)),
+            Target::Context(context) => self.keep_context(&context),
+            Target::Everything => self.keep_everything(),
+        }
+    }
+
+    fn keep_all_of(&mut self, other: Self) {
+        other.keys.into_keys().for_each(|key| self.keep_key(key));
+        other
+            .contexts
+            .into_keys()
+            .for_each(|context| self.keep_context(&context));
+        if other.everything.is_some() {
+            self.keep_everything();
+        }
     }
 
     fn keep_key(&mut self, key: Key) {
@@ -96,19 +133,62 @@ pub(super) struct KeptPurges {
     /// Whether anything is kept, so that a read on a healthy Redis takes no lock.
     any: AtomicBool,
     changed: Notify,
+    recent: Mutex<Recent>,
+}
+
+/// What Redis was given of late, in two ages, so that all of one is forgotten at once.
+struct Recent {
+    newer: Kept,
+    older: Kept,
+    since: Instant,
+}
+
+impl Default for Recent {
+    fn default() -> Self {
+        Self {
+            newer: Kept::default(),
+            older: Kept::default(),
+            since: Instant::now(),
+        }
+    }
+}
+
+impl Recent {
+    fn forget_old(&mut self) {
+        let age = self.since.elapsed();
+        if age >= REMEMBERED {
+            let newer = std::mem::take(&mut self.newer);
+            self.older = if age < 2 * REMEMBERED { newer } else { Kept::default() };
+            self.since = Instant::now();
+        }
+    }
 }
 
 impl KeptPurges {
-    pub fn keep_keys(&self, keys: Vec<Key>) {
-        self.change(|kept| keys.into_iter().for_each(|key| kept.keep_key(key)));
+    /// Owes a purge to Redis.
+    pub fn keep(&self, target: Target) {
+        self.change(|kept| kept.keep(target));
     }
 
-    pub fn keep_context(&self, context: &str) {
-        self.change(|kept| kept.keep_context(context));
+    /// Remembers a purge that Redis has.
+    pub fn remember(&self, target: Target) {
+        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        recent.forget_old();
+        recent.newer.keep(target);
     }
 
-    pub fn keep_everything(&self) {
-        self.change(Kept::keep_everything);
+    /// Owes again what another server may not have.
+    pub fn keep_recent(&self) {
+        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        recent.forget_old();
+        let (newer, older) = (recent.newer.clone(), recent.older.clone());
+        drop(recent);
+        if newer.len() + older.len() > 0 {
+            self.change(|kept| {
+                kept.keep_all_of(older);
+                kept.keep_all_of(newer);
+            });
+        }
     }
 
     /// Whether an entry must be treated as missing.
@@ -189,33 +269,30 @@ mod tests {
     #[test]
     fn covers_exactly_what_is_kept() {
         let purges = KeptPurges::default();
-        purges.keep_keys(vec![key("user", 1)]);
+        purges.keep(Target::Keys(vec![key("user", 1)]));
         assert!(purges.covers(&key("user", 1)));
         assert!(!purges.covers(&key("user", 2)));
-        purges.keep_context("user");
+        purges.keep(Target::Context("user".into()));
         assert!(purges.covers(&key("user", 2)));
         assert!(!purges.covers(&key("users", 1)));
-        purges.keep_everything();
+        purges.keep(Target::Everything);
         assert!(purges.covers(&key("users", 1)));
     }
 
     #[test]
     fn too_many_entries_become_their_contexts() {
         let purges = KeptPurges::default();
-        purges.keep_keys(
-            (0..=MAX_KEYS)
-                .map(|id| key(if id % 2 == 0 { "even" } else { "odd" }, id))
-                .collect(),
-        );
+        let context = |id| if id % 2 == 0 { "even" } else { "odd" };
+        purges.keep(Target::Keys((0..=MAX_KEYS).map(|id| key(context(id), id)).collect()));
         assert_eq!(purges.len(), 2);
-        assert!((0..=MAX_KEYS).all(|id| purges.covers(&key(if id % 2 == 0 { "even" } else { "odd" }, id))));
+        assert!((0..=MAX_KEYS).all(|id| purges.covers(&key(context(id), id))));
         assert!(!purges.covers(&key("other", 1)));
     }
 
     #[test]
     fn too_many_contexts_become_everything() {
         let purges = KeptPurges::default();
-        (0..=MAX_CONTEXTS).for_each(|number| purges.keep_context(&format!("c{number}")));
+        (0..=MAX_CONTEXTS).for_each(|number| purges.keep(Target::Context(format!("c{number}").into())));
         assert_eq!(purges.len(), 1);
         assert!(purges.covers(&key("anything", 1)));
     }
@@ -223,9 +300,9 @@ mod tests {
     #[test]
     fn a_purge_asked_for_again_during_its_delivery_is_still_owed() {
         let purges = KeptPurges::default();
-        purges.keep_keys(vec![key("user", 1), key("user", 2)]);
+        purges.keep(Target::Keys(vec![key("user", 1), key("user", 2)]));
         let delivered = purges.lock().clone();
-        purges.keep_keys(vec![key("user", 1)]);
+        purges.keep(Target::Keys(vec![key("user", 1)]));
         purges.settle(&delivered);
         assert!(purges.covers(&key("user", 1)));
         assert!(!purges.covers(&key("user", 2)));
@@ -234,9 +311,9 @@ mod tests {
     #[test]
     fn a_broader_purge_kept_during_a_delivery_is_still_owed() {
         let purges = KeptPurges::default();
-        purges.keep_keys(vec![key("user", 1)]);
+        purges.keep(Target::Keys(vec![key("user", 1)]));
         let delivered = purges.lock().clone();
-        purges.keep_everything();
+        purges.keep(Target::Everything);
         purges.settle(&delivered);
         assert!(purges.covers(&key("user", 1)));
     }

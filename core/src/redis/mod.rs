@@ -21,7 +21,7 @@ use tokio::{
 use self::{
     broad_purge::{BroadPurges, unlink},
     connection::{Connection, Failure},
-    kept_purges::{Kept, KeptPurges},
+    kept_purges::{Kept, KeptPurges, Target},
     lease_scripts::{fill, look_up, milliseconds},
     topology::{Link, Servers},
 };
@@ -47,7 +47,7 @@ pub(crate) struct Redis {
 
 struct Shared {
     connection: Arc<Connection>,
-    kept: KeptPurges,
+    kept: Arc<KeptPurges>,
     broad: Arc<BroadPurges>,
     in_flight: Arc<Semaphore>,
     max_in_flight: u32,
@@ -61,16 +61,19 @@ struct Shared {
 impl Redis {
     pub fn new(config: &RedisConfig, max_value_bytes: usize, counters: Arc<Counters>) -> Result<Self, Error> {
         let servers = Servers::new(config)?;
+        let kept = Arc::<KeptPurges>::default();
+        let purges = Arc::clone(&kept);
         let connection = Connection::new(
             servers,
             config.command_timeout,
             config.connect_timeout,
             Arc::clone(&counters),
+            Box::new(move || purges.keep_recent()),
         );
         Ok(Self {
             shared: Arc::new(Shared {
                 connection: Arc::new(connection),
-                kept: KeptPurges::default(),
+                kept,
                 broad: Arc::default(),
                 in_flight: Arc::new(Semaphore::new(config.max_in_flight)),
                 max_in_flight: u32::try_from(config.max_in_flight).unwrap_or(u32::MAX),
@@ -133,50 +136,26 @@ impl Redis {
 
     /// How many of the keys were there, leases included; 0 if the purge had to be kept.
     pub fn delete(&self, keys: Vec<Key>) -> impl Future<Output = u64> + Send + 'static {
-        let shared = Arc::clone(&self.shared);
-        shared.purge(
-            |shared, keys| async move { shared.connection.run(|link| unlink(link, keys)).await.ok() },
-            |shared, keys| shared.kept.keep_keys(keys),
-            keys,
-        )
+        Arc::clone(&self.shared).purge(Target::Keys(keys))
     }
 
     /// How many entries of a context went, leases included; 0 if the purge had to be kept.
     pub fn delete_by_prefix(&self, context: &str) -> impl Future<Output = u64> + Send + 'static {
-        let shared = Arc::clone(&self.shared);
-        shared.purge(
-            |shared, context: Box<str>| async move {
-                let deleted = shared
-                    .broad
-                    .purge(&shared.connection, Some(iter::once(&*context)))
-                    .await?;
-                Some(deleted.get(&context).copied().unwrap_or_default())
-            },
-            |shared, context| shared.kept.keep_context(&context),
-            context.into(),
-        )
+        Arc::clone(&self.shared).purge(Target::Context(context.into()))
     }
 
     /// How many entries of this protocol went, leases included; 0 if the purge had to be kept.
     pub fn clear(&self) -> impl Future<Output = u64> + Send + 'static {
-        let shared = Arc::clone(&self.shared);
-        shared.purge(
-            |shared, ()| async move {
-                let deleted = shared
-                    .broad
-                    .purge(&shared.connection, None::<iter::Empty<&str>>)
-                    .await?;
-                Some(deleted.values().sum())
-            },
-            |shared, ()| shared.kept.keep_everything(),
-            (),
-        )
+        Arc::clone(&self.shared).purge(Target::Everything)
     }
 
     /// Delivers kept purges for as long as one attempt to connect and one command may take, then disconnects.
     pub fn close(&self) -> impl Future<Output = ()> + Send + 'static {
         let shared = Arc::clone(&self.shared);
         async move {
+            if shared.connection.is_closed() {
+                return;
+            }
             // Should the time run out, what could not be delivered stays in the count of kept purges.
             let _ = timeout(shared.close_within, async {
                 // With all permits in hand no purge is under way any more that could still have to be kept.
@@ -250,30 +229,37 @@ impl Shared {
 
     /// Runs a purge in a task of its own, so that a caller who stops waiting does not stop it, and keeps it if Redis
     /// does not have it. With too many calls under way it is kept at once.
-    async fn purge<T, F>(
-        self: Arc<Self>,
-        attempt: impl FnOnce(Arc<Self>, T) -> F + Send + 'static,
-        keep: impl FnOnce(&Self, T) + Send + 'static,
-        target: T,
-    ) -> u64
-    where
-        T: Clone + Send + 'static,
-        F: Future<Output = Option<u64>> + Send + 'static,
-    {
+    async fn purge(self: Arc<Self>, target: Target) -> u64 {
         self.start();
         let permit = Arc::clone(&self.in_flight).try_acquire_owned();
         let task = tokio::spawn(async move {
             let deleted = match permit {
-                Ok(_permit) => attempt(Arc::clone(&self), target.clone()).await,
+                Ok(_permit) => self.try_purge(&target).await,
                 Err(_) => None,
             };
-            deleted.unwrap_or_else(|| {
+            if deleted.is_some() {
+                self.kept.remember(target);
+            } else {
                 self.counters.postponed_purges.increment();
-                keep(&self, target);
-                0
-            })
+                self.kept.keep(target);
+            }
+            deleted.unwrap_or_default()
         });
         task.await.unwrap_or_default()
+    }
+
+    async fn try_purge(&self, target: &Target) -> Option<u64> {
+        match target {
+            Target::Keys(keys) => self.connection.run(|link| unlink(link, keys.clone())).await.ok(),
+            Target::Context(context) => {
+                let deleted = self.broad.purge(&self.connection, Some(iter::once(&**context))).await?;
+                Some(deleted.get(context).copied().unwrap_or_default())
+            }
+            Target::Everything => {
+                let deleted = self.broad.purge(&self.connection, None::<iter::Empty<&str>>).await?;
+                Some(deleted.values().sum())
+            }
+        }
     }
 
     fn start(self: &Arc<Self>) {

@@ -1,17 +1,24 @@
 //! The servers behind a configuration, and a link to them.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use ::redis::{
-    AsyncConnectionConfig, Client, Cmd, ConnectionInfo, IntoConnectionInfo, Pipeline, ProtocolVersion, PushInfo,
-    PushKind, RedisConnectionInfo, RedisFuture, RedisResult, TlsMode, Value,
+    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, Pipeline, ProtocolVersion,
+    PushInfo, PushKind, RedisConnectionInfo, RedisFuture, RedisResult, TlsMode, Value,
     aio::{ConnectionLike, MultiplexedConnection},
     cluster::{ClusterClient, ClusterClientBuilder},
     cluster_async::ClusterConnection,
+    cmd,
     io::tcp::TcpSettings,
     sentinel::{Sentinel, SentinelNodeConnectionInfo},
 };
-use tokio::sync::Notify;
+use tokio::{
+    sync::Notify,
+    time::{sleep, timeout},
+};
 
 use crate::{
     config::{RedisConfig, Topology},
@@ -20,6 +27,10 @@ use crate::{
 
 /// How many messages may wait for the socket before senders wait too.
 const WRITE_QUEUE: usize = 1_024;
+
+/// How often a sentinel is asked who the primary is. A primary that is being replaced by hand goes on taking writes for
+/// some ten seconds, and what it takes then is lost.
+const ASK_SENTINEL_EVERY: Duration = Duration::from_secs(1);
 
 /// The servers to connect to, checked.
 pub(super) enum Servers {
@@ -86,7 +97,8 @@ impl Servers {
         }
     }
 
-    /// Makes a link. `lost` is notified when a link to one server breaks, also while nothing is asked of it.
+    /// Makes a link. `lost` is notified when a link to one server breaks, also while nothing is asked of it, and when
+    /// the sentinels name another primary.
     ///
     /// `attempt` says which sentinel is asked first, so that one that hangs does not stand in the way of the others.
     pub async fn connect(&self, attempt: usize, lost: Arc<Notify>) -> RedisResult<Link> {
@@ -97,8 +109,14 @@ impl Servers {
                 let mut sentinels = sentinels.clone();
                 let first = attempt % sentinels.len();
                 sentinels.rotate_left(first);
-                let client = Sentinel::build(sentinels)?.async_master_for(name, Some(node)).await?;
-                connect_to(&client, lost).await
+                let client = Sentinel::build(sentinels.clone())?
+                    .async_master_for(name, Some(node))
+                    .await?;
+                let primary = client.get_connection_info().addr().clone();
+                let watch = notify_of_failover(sentinels, name.clone(), primary, Arc::downgrade(&lost));
+                let link = connect_to(&client, lost).await?;
+                tokio::spawn(watch);
+                Ok(link)
             }
         }
     }
@@ -119,6 +137,43 @@ async fn connect_to(client: &Client, lost: Arc<Notify>) -> RedisResult<Link> {
         .get_multiplexed_async_connection_with_config(&config)
         .await
         .map(Link::Single)
+}
+
+/// Asks one sentinel, or the next when one does not answer, for as long as anybody waits to be notified.
+async fn notify_of_failover(sentinels: Vec<ConnectionInfo>, name: String, primary: ConnectionAddr, lost: Weak<Notify>) {
+    for sentinel in sentinels.into_iter().cycle() {
+        sleep(ASK_SENTINEL_EVERY).await;
+        let mut connection = None;
+        if let Ok(client) = Client::open(sentinel) {
+            let connected = timeout(ASK_SENTINEL_EVERY, client.get_multiplexed_async_connection()).await;
+            connection = connected.ok().and_then(Result::ok);
+        }
+        while let Some(asked) = &mut connection {
+            let Some(lost) = lost.upgrade() else { return };
+            let mut question = cmd("SENTINEL");
+            question.arg("GET-MASTER-ADDR-BY-NAME").arg(&name);
+            match timeout(ASK_SENTINEL_EVERY, question.query_async::<(String, u16)>(asked)).await {
+                Ok(Ok((host, port))) if !is_at(&primary, &host, port) => return lost.notify_one(),
+                Ok(Ok(_)) => sleep(ASK_SENTINEL_EVERY).await,
+                _ => connection = None,
+            }
+        }
+        if lost.strong_count() == 0 {
+            return;
+        }
+    }
+}
+
+fn is_at(address: &ConnectionAddr, host: &str, port: u16) -> bool {
+    match address {
+        ConnectionAddr::Tcp(own_host, own_port)
+        | ConnectionAddr::TcpTls {
+            host: own_host,
+            port: own_port,
+            ..
+        } => own_host == host && *own_port == port,
+        _ => false,
+    }
 }
 
 fn connection_infos(path: &str, urls: &[String]) -> Result<Vec<ConnectionInfo>, Error> {

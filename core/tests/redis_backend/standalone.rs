@@ -397,3 +397,55 @@ async fn closing_delivers_kept_purges_first() {
     assert_eq!(closing.stats().kept_purges, 0);
     assert_eq!(get(&other, &user).await, None);
 }
+
+#[tokio::test]
+async fn a_value_that_is_too_large_leaves_nothing_older_in_its_place() {
+    let server = Server::start().await;
+    let cache = cache(&server);
+    let user = call("user", 1);
+    assert!(put(&cache, &user).await);
+    let large = Bytes::from(vec![b' '; 9 * 1024 * 1024]);
+    assert_eq!(cache.put(&user, large, PutOptions::default()).await, Ok(false));
+    assert_eq!(get(&cache, &user).await, None);
+}
+
+#[tokio::test]
+async fn a_recent_purge_is_owed_again_to_a_server_that_may_not_have_it() {
+    let mut server = Server::start().await;
+    let (purging, other) = (cache(&server), cache(&server));
+    let user = call("user", 1);
+    assert!(put(&purging, &user).await);
+    let mut client = server.client().await;
+    let _: () = redis::cmd("SAVE").query_async(&mut client).await.expect("a snapshot");
+    assert_eq!(purging.purge(Purge::Entry(&user)).await, Ok(1));
+    // The snapshot is older than the purge.
+    server.restart().await;
+    until("the purge to arrive again", async || {
+        purging.stats().reconnects > 0 && purging.stats().kept_purges == 0
+    })
+    .await;
+    until("the other to be connected", async || {
+        put(&other, &call("user", 2)).await
+    })
+    .await;
+    assert_eq!(get(&other, &user).await, None);
+}
+
+#[tokio::test]
+async fn broad_purges_that_wait_for_a_pass_that_fails_wait_no_longer() {
+    let server = Server::start().await;
+    let mut redis = redis_config(&server.url());
+    redis.connect_timeout = Duration::from_secs(10);
+    let cache = Cache::new(&config(BackendConfig::Redis(redis))).expect("a legal configuration");
+    server.pause();
+    let first = tokio::spawn(cache.purge(Purge::Context("a")));
+    // On this one thread the first pass is under way once everything has had its turn.
+    for _ in 0..50 {
+        tokio::task::yield_now().await;
+    }
+    let waiting = ["b", "c"].map(|context| cache.purge(Purge::Context(context)));
+    futures_util::future::join_all(waiting).await;
+    first.await.expect("no panic").expect("an open cache");
+    assert_eq!(cache.stats().timeouts, 1, "one deadline, not two");
+    assert_eq!(cache.stats().kept_purges, 3);
+}

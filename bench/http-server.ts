@@ -1,0 +1,91 @@
+/**
+ * One arm of `bench/http.ts`: a server of one document, of so many bytes, in a process of its own.
+ * Arguments: the arm, the bytes, the URL of the Redis.
+ */
+
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import type * as addon from '@mizan/cache'
+import type * as origins from '@mizan/cache/origin'
+import { Redis } from 'ioredis'
+import { z } from 'zod'
+import { deriveCacheKey } from './port.ts'
+
+/** The build, as it is published: what a loader makes of the sources would be another program. */
+const { Cache }: typeof addon = await import(new URL('../dist/index.mjs', import.meta.url).href)
+const { createOrigin }: typeof origins = await import(new URL('../dist/origin.mjs', import.meta.url).href)
+
+const SECRET = 'bench-secret-of-more-than-32-bytes-0123456789'
+const [arm = '', bytes = '', redisUrl = ''] = process.argv.slice(2)
+
+const parameters = z.object({ document_id: z.coerce.number().int() })
+
+/** Something that makes a bundle of exactly so many bytes. */
+function loadDocument(id: number): object {
+  const empty = JSON.stringify({ document: { id, text: '' } }).length
+  return { id, text: 'Lorem ipsum dolor sit amet. '.repeat(Number(bytes)).slice(0, Number(bytes) - empty) }
+}
+
+type Handler = (request: IncomingMessage, response: ServerResponse) => void
+
+/** No cache and no dispatch: as fast as node:http is. */
+function constant(): Handler {
+  const body = JSON.stringify({ document: loadDocument(1) })
+  return (_request, response) => send(response, body, 'mizan; hit')
+}
+
+/** The dispatch of a context as one writes it by hand, on the hand-written key and ioredis. */
+function port(): Handler {
+  // Its faster way: the commands of one tick travel together.
+  const redis = new Redis(redisUrl, { enableAutoPipelining: true })
+  return async (request, response) => {
+    const { pathname, searchParams } = new URL(request.url ?? '', 'http://localhost')
+    const params = parameters.safeParse(Object.fromEntries(searchParams))
+    if (request.method !== 'GET' || pathname !== '/api/mizan/ctx/document/' || !params.success) {
+      response.writeHead(404, { 'Cache-Control': 'no-store' }).end()
+      return
+    }
+    const key = deriveCacheKey(SECRET, 'document', params.data)
+    const stored = await redis.get(key)
+    const body = stored ?? JSON.stringify({ document: loadDocument(params.data.document_id) })
+    if (stored === null) await redis.set(key, body, 'EX', 86_400)
+    send(response, body, stored === null ? 'mizan; fwd=miss' : 'mizan; hit')
+  }
+}
+
+function ours(options: Partial<addon.CacheOptions>): Handler {
+  const origin = createOrigin({ cache: new Cache({ secret: SECRET, ...options }) })
+  origin.context('document', {
+    params: parameters,
+    functions: { document: ({ document_id }) => loadDocument(document_id) },
+  })
+  return origin.node
+}
+
+function send(response: ServerResponse, body: string, cacheStatus: string): void {
+  response.writeHead(200, {
+    'Cache-Status': cacheStatus,
+    'Content-Type': 'application/json',
+    'Cache-Control': 'no-store',
+    'Content-Length': Buffer.byteLength(body),
+  })
+  response.end(body)
+}
+
+const handlers: Record<string, () => Handler> = {
+  constant,
+  port,
+  memory: () => ours({}),
+  redis: () => ours({ redisUrl }),
+}
+const handler = handlers[arm]
+if (handler === undefined) throw new Error(`there is no arm ${arm}`)
+
+const server = createServer(handler())
+server.listen(0, '127.0.0.1', () => process.send?.({ port: (server.address() as AddressInfo).port }))
+// Asked for the processor time it has used so far.
+process.on('message', () => {
+  const { user, system } = process.cpuUsage()
+  process.send?.({ microseconds: user + system })
+})
+process.once('disconnect', () => process.exit())

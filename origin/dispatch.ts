@@ -1,0 +1,244 @@
+import { type Answer, answer, errorBody, failure } from './answer.ts'
+import { deterministicJson } from './bundle.ts'
+import { cacheStatus } from './cache-status.ts'
+import type { Identity } from './definitions.ts'
+import { type LoadCall, readThrough, runLoad } from './get-or-load.ts'
+import { HttpError } from './http-errors.ts'
+import { invalidationTargets, makePurges, planPurges, scopeOf } from './invalidation.ts'
+import {
+  ENTRY_HEADER,
+  formatEntry,
+  formatInvalidation,
+  INVALIDATION_HEADER,
+  type InvalidationTarget,
+} from './invalidation-header.ts'
+import type { OriginCache, Params, UserId } from './origin-cache.ts'
+import { readParameters } from './parameters.ts'
+import type { Context, Mutation, Registry } from './registry.ts'
+import { validated } from './standard-schema.ts'
+import { isUserId } from './user-id.ts'
+
+/** What `authenticate` is given: a `Request`, or as much of one as `node:http` has at hand. */
+export interface RequestHead {
+  readonly method: string
+  readonly headers: { get(name: string): string | null }
+}
+
+/** A request, whichever server it came through. */
+export interface OriginRequest extends RequestHead {
+  /** Path and query. */
+  readonly target: string
+  /** The body as text; refuses one longer than `limit` bytes. */
+  readText(limit: number): Promise<string>
+}
+
+/** Everything that serving a request needs. */
+export interface Service {
+  readonly cache: OriginCache
+  readonly registry: Registry
+  readonly authenticate: (
+    request: RequestHead,
+  ) => Identity | null | undefined | PromiseLike<Identity | null | undefined>
+  readonly basePath: string
+  readonly limits: { readonly bodyBytes: number; readonly waitMs: number; readonly loadMs: number }
+  /** Told of every failure that is the server's own. */
+  readonly onError: (error: unknown) => void
+}
+
+/** What a mutation did. */
+export interface Executed {
+  readonly result: PromiseSettledResult<unknown>
+  readonly invalidate: readonly InvalidationTarget[]
+}
+
+/** Answers a request. It never rejects. */
+export async function dispatch(service: Service, request: OriginRequest): Promise<Answer> {
+  try {
+    return await route(service, request)
+  } catch (error) {
+    return refuse(service, error)
+  }
+}
+
+/** `GET {base}/ctx/{context}/`: from the cache, or by its functions (`protocol.md` §6). */
+export async function handleContextFetch(
+  service: Service,
+  name: string,
+  query: string,
+  head: RequestHead,
+): Promise<Answer> {
+  const context = service.registry.contexts.get(name)
+  if (context === undefined) throw new HttpError(404, 'unknown_context', 'There is no such context.')
+  const caller = context.auth ? await identify(service, head) : null
+  const params = await readParameters(context.parameters, query)
+  const load = (call: LoadCall) => runFunctions(context, params, caller?.identity ?? null, call)
+  const { waitMs, loadMs } = service.limits
+  if (!context.cached) return answer(200, await runLoad(load, loadMs), cacheStatus('bypassed'))
+  const scope = scopeOf(context, caller?.userId ?? null)
+  const options = context.ttl === null ? { ...scope, waitMs, loadMs } : { ...scope, ttl: context.ttl, waitMs, loadMs }
+  const { value, outcome } = await readThrough(service.cache, name, params, options, load)
+  return answer(200, value, { ...cacheStatus(outcome), ...entryHeader(name, params) })
+}
+
+/** Tells the Edge Worker which entry this is. */
+function entryHeader(name: string, params: Params): Readonly<Record<string, string>> {
+  const entry = formatEntry(name, params)
+  return entry === null ? {} : { [ENTRY_HEADER]: entry }
+}
+
+/** `POST {base}/call/`: validates, runs, purges, and only then answers (`protocol.md` §6). */
+export async function handleMutationCall(service: Service, body: string, head: RequestHead): Promise<Answer> {
+  const { fn, args } = parseCall(body)
+  const mutation = service.registry.mutations.get(fn)
+  if (mutation === undefined) throw new HttpError(404, 'unknown_function', 'There is no such function.')
+  if (mutation.private) throw new HttpError(403, 'private_function', 'This function is not open to callers.')
+  const caller = mutation.auth ? await identify(service, head) : null
+  const { result, invalidate } = await execute(service, mutation, args, caller?.identity ?? null)
+  const headers = invalidate.length === 0 ? {} : { [INVALIDATION_HEADER]: formatInvalidation(invalidate) }
+  try {
+    if (result.status === 'rejected') throw result.reason
+    const told = mutation.affects.length === 0 ? {} : { invalidate }
+    return answer(200, deterministicJson({ result: result.value ?? null, ...told }), headers)
+  } catch (error) {
+    return refuse(service, error, headers)
+  }
+}
+
+/**
+ * Runs a mutation and its purges, whoever calls it.
+ *
+ * A refusal by `HttpError` says that nothing was changed. After any other failure the mutation may have committed, so
+ * it purges like a success.
+ */
+export async function execute(
+  service: Service,
+  mutation: Mutation,
+  given: unknown,
+  identity: Identity | null,
+): Promise<Executed> {
+  const args = mutation.schema === null ? {} : await validated(mutation.schema, given, 'invalid_args')
+  const purges = await planPurges(service.cache, mutation, args, identity)
+  const [result] = await Promise.allSettled([run(mutation, args, identity)])
+  if (result.status === 'rejected' && result.reason instanceof HttpError) return { result, invalidate: [] }
+  const invalidate = invalidationTargets(purges)
+  try {
+    await makePurges(service.cache, purges)
+  } catch (reason) {
+    return { result: { status: 'rejected', reason }, invalidate }
+  }
+  return { result, invalidate }
+}
+
+/** Who asks, or 401. The id is read once, so that what is checked is what the key carries. */
+async function identify(service: Service, head: RequestHead): Promise<{ identity: Identity; userId: UserId }> {
+  const identity = await service.authenticate(head)
+  const userId = identity?.id
+  if (identity === null || identity === undefined || !isUserId(userId)) throw unauthenticated()
+  return { identity, userId }
+}
+
+export function unauthenticated(): HttpError {
+  return new HttpError(401, 'unauthenticated', 'This needs a signed-in user.')
+}
+
+async function route(service: Service, request: OriginRequest): Promise<Answer> {
+  const [path, query] = splitTarget(request.target)
+  if (path.startsWith(service.basePath)) {
+    const rest = path.slice(service.basePath.length)
+    const name = /^\/ctx\/([^/]+)\/$/.exec(rest)?.[1]
+    if (name !== undefined) {
+      return onlyWith(['GET', 'HEAD'], request, () => handleContextFetch(service, name, query, request))
+    }
+    if (rest === '/call/') {
+      return onlyWith(['POST'], request, async () =>
+        handleMutationCall(service, await readJson(service, request), request),
+      )
+    }
+  }
+  throw new HttpError(404, 'not_found', 'There is nothing at this address.')
+}
+
+async function onlyWith(
+  methods: readonly string[],
+  request: OriginRequest,
+  handle: () => Promise<Answer>,
+): Promise<Answer> {
+  if (methods.includes(request.method)) return handle()
+  const allow = { Allow: [...methods, 'OPTIONS'].join(', ') }
+  if (request.method === 'OPTIONS') return answer(204, '', allow)
+  return answer(405, errorBody('method_not_allowed', `Allowed here: ${allow.Allow}.`), allow)
+}
+
+async function readJson(service: Service, request: OriginRequest): Promise<string> {
+  const [type = ''] = (request.headers.get('content-type') ?? '').split(';')
+  if (type.trim().toLowerCase() !== 'application/json' || request.headers.get('content-encoding') !== null) {
+    throw new HttpError(415, 'unsupported_media_type', 'A call is application/json, without a content encoding.')
+  }
+  return request.readText(service.limits.bodyBytes)
+}
+
+function parseCall(body: string): { fn: string; args: object } {
+  const call = parseJson(body)
+  if (isRecord(call) && typeof call.fn === 'string') {
+    const { fn, args = {} } = call
+    if (isRecord(args)) return { fn, args }
+  }
+  throw new HttpError(400, 'invalid_call', 'A call is {"fn": a name, "args": an object}.')
+}
+
+function parseJson(text: string): unknown {
+  // Only a text with one of these can have the member at all, and a reviver makes parsing several times slower.
+  const suspicious = text.includes('__proto__') || text.includes('\\u')
+  try {
+    return JSON.parse(text, suspicious ? refusePrototype : undefined)
+  } catch {
+    throw new HttpError(400, 'invalid_json', 'The body is not JSON that can be accepted.')
+  }
+}
+
+/** `Object.assign({}, args)` in a function would make a member of this name the prototype of the copy. */
+function refusePrototype(key: string, value: unknown): unknown {
+  if (key === '__proto__') throw new SyntaxError('a member is called __proto__')
+  return value
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+/** All functions of a context at once, as one bundle: complete, or none of it. */
+async function runFunctions(
+  context: Context,
+  params: Params,
+  identity: Identity | null,
+  call: LoadCall,
+): Promise<string> {
+  const functionCall = identity === null ? call : { ...call, identity }
+  const members = await Promise.all(
+    [...context.functions].map(async ([name, run]) => [
+      name,
+      (await run(params as never, functionCall as never)) ?? null,
+    ]),
+  )
+  return deterministicJson(Object.fromEntries(members))
+}
+
+async function run(mutation: Mutation, args: object, identity: Identity | null): Promise<unknown> {
+  return mutation.run(args as never, (mutation.auth ? { identity } : {}) as never)
+}
+
+/** Reports what is the server's own fault, and answers. */
+function refuse(service: Service, error: unknown, headers: Readonly<Record<string, string>> = {}): Answer {
+  try {
+    if (!(error instanceof HttpError)) service.onError(error)
+    return failure(error, headers)
+  } catch (defect) {
+    // A hook that throws, or an HttpError whose details are not JSON, must not take the response with it.
+    return failure(defect instanceof HttpError ? null : defect, headers)
+  }
+}
+
+function splitTarget(target: string): [path: string, query: string] {
+  const question = target.indexOf('?')
+  return question < 0 ? [target, ''] : [target.slice(0, question), target.slice(question + 1)]
+}

@@ -1,0 +1,67 @@
+import { HttpError } from './http-errors.ts'
+import type { Params } from './origin-cache.ts'
+import type { ObjectSchema } from './standard-schema.ts'
+import { validated } from './standard-schema.ts'
+
+/** The parameters that a context declares. */
+export interface Parameters {
+  /** The context's name, for messages. */
+  readonly context: string
+  /** Null when the context has none. */
+  readonly schema: ObjectSchema | null
+  readonly names: readonly string[]
+}
+
+/**
+ * The parameters of a request, from its query string.
+ *
+ * Only declared ones are looked at: what a stranger adds to an address must not make an entry of its own. The schema
+ * coerces them before they reach the key, so that `05` and `5` are one entry.
+ */
+export async function readParameters(parameters: Parameters, query: string): Promise<Params> {
+  if (parameters.schema === null) return {}
+  const given = parseQuery(query, parameters.names)
+  return declared(parameters, await validated(parameters.schema, given, 'invalid_params'))
+}
+
+/**
+ * The members of a schema's output, which are both what the functions are given and what the key is made of: no
+ * function can read a parameter that is not in its key.
+ */
+export function declared(parameters: Parameters, output: Readonly<Record<string, unknown>>): Params {
+  const params: Record<string, unknown> = {}
+  for (const name of Object.keys(output)) {
+    if (!parameters.names.includes(name)) {
+      throw new TypeError(
+        `context ${parameters.context}: its schema made ${JSON.stringify(name)}, which it does not declare`,
+      )
+    }
+    if (output[name] !== undefined) params[name] = output[name]
+  }
+  // The cache itself refuses what cannot be in a key.
+  return Object.freeze(params) as Params
+}
+
+function parseQuery(query: string, names: readonly string[]): Record<string, string> {
+  const given: Record<string, string> = {}
+  for (const pair of query.split('&')) {
+    const equals = pair.indexOf('=')
+    const name = decode(equals < 0 ? pair : pair.slice(0, equals))
+    if (!names.includes(name)) continue
+    if (Object.hasOwn(given, name)) {
+      throw new HttpError(400, 'duplicate_parameter', `The parameter ${name} is given more than once.`)
+    }
+    given[name] = equals < 0 ? '' : decode(pair.slice(equals + 1))
+  }
+  return given
+}
+
+function decode(text: string): string {
+  const spaced = text.replaceAll('+', ' ')
+  if (!spaced.includes('%')) return spaced
+  try {
+    return decodeURIComponent(spaced)
+  } catch {
+    throw new HttpError(400, 'malformed_query', 'The query string is not percent-encoded UTF-8.')
+  }
+}
