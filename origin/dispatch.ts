@@ -72,18 +72,25 @@ export async function handleContextFetch(
   const caller = context.auth ? await identify(service, head) : null
   const params = await readParameters(context.parameters, query)
   const load = (call: LoadCall) => runFunctions(context, params, caller?.identity ?? null, call)
-  const { waitMs, loadMs } = service.limits
-  if (!context.cached) return answer(200, await runLoad(load, loadMs), cacheStatus('bypassed'))
+  const { cache, limits } = service
+  if (!context.cached) return answer(200, await runLoad(load, limits.loadMs), cacheStatus('bypassed'))
   const scope = scopeOf(context, caller?.userId ?? null)
-  const options = context.ttl === null ? { ...scope, waitMs, loadMs } : { ...scope, ttl: context.ttl, waitMs, loadMs }
-  const { value, outcome } = await readThrough(service.cache, name, params, options, load)
-  return answer(200, value, { ...cacheStatus(outcome), ...entryHeader(name, params) })
-}
-
-/** Tells the Edge Worker which entry this is. */
-function entryHeader(name: string, params: Params): Readonly<Record<string, string>> {
+  const { waitMs, loadMs } = limits
+  const { value, outcome } = await readThrough({
+    cache,
+    context: name,
+    params,
+    scope,
+    ttl: context.ttl,
+    waitMs,
+    loadMs,
+    load,
+  })
+  const headers = cacheStatus(outcome)
   const entry = formatEntry(name, params)
-  return entry === null ? {} : { [ENTRY_HEADER]: entry }
+  // Tells the Edge Worker which entry this is.
+  if (entry !== null) headers[ENTRY_HEADER] = entry
+  return answer(200, value, headers)
 }
 
 /** `POST {base}/call/`: validates, runs, purges, and only then answers (`protocol.md` §6). */

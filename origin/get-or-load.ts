@@ -33,7 +33,8 @@ export interface Loaded {
   readonly outcome: Outcome
 }
 
-interface Entry {
+/** Everything about one read. */
+export interface Entry {
   readonly cache: OriginCache
   readonly context: string
   readonly params: Params
@@ -59,23 +60,17 @@ export async function getOrLoad(
   scope: LoadOptions | null | undefined,
   load: Load,
 ): Promise<string> {
-  return (await readThrough(cache, context, params, scope ?? {}, load)).value
+  const { userId = null, rev = 0, ttl, waitMs = DEFAULT_WAIT_MS, loadMs = DEFAULT_LOAD_MS } = scope ?? {}
+  // Absent parameters are those of the call without any; to purge() they would mean the whole context.
+  const entry = { cache, context, params: params ?? {}, scope: { userId, rev }, ttl, waitMs, loadMs, load }
+  return (await readThrough(entry)).value
 }
 
 /** `getOrLoad`, saying also how the body came about. */
-export async function readThrough(
-  cache: OriginCache,
-  context: string,
-  params: Params | null | undefined,
-  options: LoadOptions,
-  load: Load,
-): Promise<Loaded> {
-  const { userId = null, rev = 0, ttl, waitMs = DEFAULT_WAIT_MS, loadMs = DEFAULT_LOAD_MS } = options
-  // Absent parameters are those of the call without any; to purge() they would mean the whole context.
-  const entry: Entry = { cache, context, params: params ?? {}, scope: { userId, rev }, ttl, waitMs, loadMs, load }
+export async function readThrough(entry: Entry): Promise<Loaded> {
   const local = peek(entry)
   if (local !== null) return { value: local, outcome: 'hit' }
-  return proceed(entry, await lookup(entry), performance.now() + waitMs)
+  return proceed(entry, await lookup(entry), performance.now() + entry.waitMs)
 }
 
 /** What is loading under a lease that this process holds, by the lease's token, until its store is done. */

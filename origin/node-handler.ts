@@ -19,15 +19,18 @@ export interface NodeRequest {
 
 /** What is written to a response of `node:http`. */
 export interface NodeResponse {
-  writeHead(status: number, headers: Record<string, string | number>): unknown
+  readonly headersSent: boolean
+  writeHead(status: number, headers: Record<string, string>): unknown
   end(body?: string): unknown
 }
 
 /** Answers a request of `node:http`. */
 export async function handleNodeRequest(service: Service, request: NodeRequest, response: NodeResponse): Promise<void> {
   const { status, headers, body } = await dispatch(service, fromNodeRequest(request))
-  const withLength = body === '' ? headers : { ...headers, 'Content-Length': Buffer.byteLength(body) }
-  response.writeHead(status, withLength)
+  // Somebody else has answered meanwhile, as a middleware does whose time is over.
+  if (response.headersSent) return
+  if (body !== '') headers['Content-Length'] = String(Buffer.byteLength(body))
+  response.writeHead(status, headers)
   response.end(request.method === 'HEAD' ? '' : body)
 }
 

@@ -57,7 +57,7 @@ function parseQuery(query: string, names: readonly string[]): Record<string, str
 }
 
 function decode(text: string): string {
-  const spaced = text.replaceAll('+', ' ')
+  const spaced = text.includes('+') ? text.replaceAll('+', ' ') : text
   if (!spaced.includes('%')) return spaced
   try {
     return decodeURIComponent(spaced)

@@ -17,8 +17,8 @@ export interface Context {
   readonly parameters: Parameters
   readonly auth: boolean
   readonly rev: number
-  /** Seconds; null for the default of the cache. */
-  readonly ttl: number | null
+  /** Seconds; undefined for the default of the cache. */
+  readonly ttl: number | undefined
   readonly cached: boolean
   readonly functions: ReadonlyMap<string, AnyContextFunction>
 }
@@ -74,7 +74,7 @@ export class Registry {
       },
       auth: flag(where, 'auth', definition.auth),
       rev: Math.max(...functions.map(([, { rev }]) => rev)),
-      ttl: ttls.length === 0 ? null : Math.min(...ttls),
+      ttl: ttls.length === 0 ? undefined : Math.min(...ttls),
       cached: functions.every(([, { cache }]) => cache),
       functions: new Map(functions.map(([functionName, { run }]) => [functionName, run])),
     }

@@ -19,7 +19,8 @@ type Result =
 
 /** Runs a schema. An output that is not an object is a defect of the schema. */
 export async function check(schema: ObjectSchema, input: unknown): Promise<Result> {
-  const result = await schema['~standard'].validate(input)
+  const validating = schema['~standard'].validate(input)
+  const result = validating instanceof Promise ? await validating : validating
   if (result.issues !== undefined) return { issues: result.issues }
   if (typeof result.value !== 'object' || result.value === null) {
     throw new TypeError('the output of a schema of parameters or arguments must be an object')

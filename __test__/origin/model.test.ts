@@ -39,7 +39,7 @@ import {
   USERS,
   type Value,
 } from './model/world.ts'
-import { call, type Received, receive, SECRET, type Send } from './support.ts'
+import { BACKENDS, call, type Received, receive, SECRET, type Send } from './support.ts'
 
 const STEPS = 500
 const WORLDS = 40
@@ -57,7 +57,7 @@ interface Read {
   readonly params: Readonly<Partial<Record<Kind, Value>>>
 }
 
-describe.each(['memory', 'redis'] as const)('on %s', (backend) => {
+describe.each(BACKENDS)('on %s', (backend) => {
   let cache: Cache
   let server: RedisServer | undefined
   let other: OtherOrigin | undefined

@@ -1,10 +1,10 @@
 import { type ChildProcess, fork } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
-import { afterAll, beforeAll, beforeEach, expect, onTestFinished, test, vi } from 'vitest'
+import { afterAll, beforeAll, beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest'
 import { getOrLoad } from '../../origin/index.ts'
 import { countCalls, type Observer, RedisServer } from '../support/redis-server.ts'
 import type { FromLoader, ToLoader } from './load-process.ts'
-import { deferred, openCache, SECRET } from './support.ts'
+import { deferred, HAS_REDIS, openCache, SECRET } from './support.ts'
 
 /** Long enough to be within the bound however slow the machine is. */
 const PATIENT = 30_000
@@ -12,67 +12,69 @@ const PATIENT = 30_000
 let server: RedisServer
 let observer: Observer
 
-beforeAll(async () => {
-  server = await RedisServer.start()
-  observer = await server.observe()
-})
+describe.skipIf(!HAS_REDIS)('two processes on one Redis', () => {
+  beforeAll(async () => {
+    server = await RedisServer.start()
+    observer = await server.observe()
+  })
 
-afterAll(() => server?.stop())
+  afterAll(() => server?.stop())
 
-beforeEach(async () => {
-  await observer.flushAll()
-})
+  beforeEach(async () => {
+    await observer.flushAll()
+  })
 
-test('two thousand concurrent misses in two processes load once', async () => {
-  const here = openCache({ redisUrl: server.url })
-  const there = await Loader.start()
-  const gate = deferred<string>()
-  const load = vi.fn(() => gate.promise)
-  const answers = callHere(here, 1000, load)
-  await vi.waitFor(() => expect(load).toHaveBeenCalled())
-  const before = await countLookups()
-  there.send({ callers: 1000, waitMs: PATIENT })
-  // All of them have found the lease of this process.
-  await vi.waitFor(async () => expect(await countLookups()).toBeGreaterThanOrEqual(before + 1000), PATIENT)
-  gate.resolve('once')
-  expect(new Set(await answers)).toEqual(new Set(['once']))
-  expect(await there.given()).toEqual(['once'])
-  expect([load.mock.calls.length, there.loads]).toEqual([1, 0])
-})
+  test('two thousand concurrent misses in two processes load once', async () => {
+    const here = openCache({ redisUrl: server.url })
+    const there = await Loader.start()
+    const gate = deferred<string>()
+    const load = vi.fn(() => gate.promise)
+    const answers = callHere(here, 1000, load)
+    await vi.waitFor(() => expect(load).toHaveBeenCalled())
+    const before = await countLookups()
+    there.send({ callers: 1000, waitMs: PATIENT })
+    // All of them have found the lease of this process.
+    await vi.waitFor(async () => expect(await countLookups()).toBeGreaterThanOrEqual(before + 1000), PATIENT)
+    gate.resolve('once')
+    expect(new Set(await answers)).toEqual(new Set(['once']))
+    expect(await there.given()).toEqual(['once'])
+    expect([load.mock.calls.length, there.loads]).toEqual([1, 0])
+  })
 
-test('a purge in the middle splits them: who comes after it in another process is not given the older load', async () => {
-  const here = openCache({ redisUrl: server.url })
-  const there = await Loader.start()
-  const gate = deferred<string>()
-  const load = vi.fn(() => gate.promise)
-  const before = callHere(here, 1000, load)
-  await vi.waitFor(() => expect(load).toHaveBeenCalled())
-  await here.purge('user', { user_id: 5 })
-  there.send({ callers: 1000, waitMs: PATIENT })
-  await vi.waitFor(() => expect(there.loads).toBe(1), PATIENT)
-  gate.resolve('old')
-  expect(new Set(await before)).toEqual(new Set(['old']))
-  there.send({ read: 'new' })
-  expect(await there.given()).toEqual(['new'])
-  await vi.waitFor(async () => expect(await here.get('user', { user_id: 5 })).toBe('new'))
-  expect([load.mock.calls.length, there.loads]).toEqual([1, 1])
-})
+  test('a purge in the middle splits them: who comes after it in another process is not given the older load', async () => {
+    const here = openCache({ redisUrl: server.url })
+    const there = await Loader.start()
+    const gate = deferred<string>()
+    const load = vi.fn(() => gate.promise)
+    const before = callHere(here, 1000, load)
+    await vi.waitFor(() => expect(load).toHaveBeenCalled())
+    await here.purge('user', { user_id: 5 })
+    there.send({ callers: 1000, waitMs: PATIENT })
+    await vi.waitFor(() => expect(there.loads).toBe(1), PATIENT)
+    gate.resolve('old')
+    expect(new Set(await before)).toEqual(new Set(['old']))
+    there.send({ read: 'new' })
+    expect(await there.given()).toEqual(['new'])
+    await vi.waitFor(async () => expect(await here.get('user', { user_id: 5 })).toBe('new'))
+    expect([load.mock.calls.length, there.loads]).toEqual([1, 1])
+  })
 
-test('when the bound is over each process has loaded once, and one of them has stored', async () => {
-  const here = openCache({ redisUrl: server.url })
-  const there = await Loader.start()
-  const gate = deferred<string>()
-  const load = vi.fn(() => gate.promise)
-  const answers = callHere(here, 1000, load)
-  await vi.waitFor(() => expect(load).toHaveBeenCalled())
-  there.send({ callers: 1000, waitMs: 20 })
-  await vi.waitFor(() => expect(there.loads).toBe(1), PATIENT)
-  there.send({ read: 'read there' })
-  expect(await there.given()).toEqual(['read there'])
-  gate.resolve('read here')
-  expect(new Set(await answers)).toEqual(new Set(['read here']))
-  await vi.waitFor(async () => expect(await here.get('user', { user_id: 5 })).toBe('read here'))
-  expect([load.mock.calls.length, there.loads]).toEqual([1, 1])
+  test('when the bound is over each process has loaded once, and one of them has stored', async () => {
+    const here = openCache({ redisUrl: server.url })
+    const there = await Loader.start()
+    const gate = deferred<string>()
+    const load = vi.fn(() => gate.promise)
+    const answers = callHere(here, 1000, load)
+    await vi.waitFor(() => expect(load).toHaveBeenCalled())
+    there.send({ callers: 1000, waitMs: 20 })
+    await vi.waitFor(() => expect(there.loads).toBe(1), PATIENT)
+    there.send({ read: 'read there' })
+    expect(await there.given()).toEqual(['read there'])
+    gate.resolve('read here')
+    expect(new Set(await answers)).toEqual(new Set(['read here']))
+    await vi.waitFor(async () => expect(await here.get('user', { user_id: 5 })).toBe('read here'))
+    expect([load.mock.calls.length, there.loads]).toEqual([1, 1])
+  })
 })
 
 function callHere(

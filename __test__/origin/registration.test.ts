@@ -167,6 +167,7 @@ test('the manifest tells the edge what is served, in an order that does not depe
   expect(JSON.stringify(origin.manifest())).toBe(
     JSON.stringify({
       version: 1,
+      namesEntries: true,
       call: '/api/mizan/call/',
       contexts: {
         article: { endpoints: ['/api/mizan/ctx/article/'], params: [], rev: 2, ttl: 60, scope: 'public' },

@@ -1,4 +1,4 @@
-import { createServer } from 'node:http'
+import { createServer, type RequestListener } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { afterAll, beforeAll, beforeEach, expect, onTestFinished } from 'vitest'
 import { Cache, type CacheOptions } from '../../binding/index.ts'
@@ -14,7 +14,10 @@ export function openCache(options: Partial<CacheOptions> = {}): Cache {
   return cache
 }
 
-export const BACKENDS = ['memory', 'redis'] as const
+/** There is no redis-server for Windows. */
+export const HAS_REDIS = process.platform !== 'win32'
+
+export const BACKENDS = HAS_REDIS ? (['memory', 'redis'] as const) : (['memory'] as const)
 
 /** Opens caches on a backend, which is empty when a test begins. To be called in the suite that uses it. */
 export function onBackend(backend: (typeof BACKENDS)[number]): typeof openCache {
@@ -57,8 +60,8 @@ export const TRANSPORTS: Readonly<Record<'fetch' | 'node', (origin: AnyOrigin) =
 }
 
 /** A server of `node:http` on a free port, closed when the test is over; its address. */
-export async function listen(handler: (request: never, response: never) => void): Promise<string> {
-  const server = createServer(handler as never)
+export async function listen(handler: RequestListener): Promise<string> {
+  const server = createServer(handler)
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   onTestFinished(async () => {
     server.closeAllConnections()
