@@ -17,6 +17,6 @@ const STATUS: Readonly<Record<Outcome, string>> = {
 }
 
 /** The `Cache-Status` header (RFC 9211). It leaves out `stored`: the answer does not wait for the store. */
-export function cacheStatus(outcome: Outcome): Readonly<Record<string, string>> {
+export function cacheStatus(outcome: Outcome): Record<string, string> {
   return { 'Cache-Status': STATUS[outcome] }
 }

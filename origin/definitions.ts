@@ -2,7 +2,10 @@ import type { LoadCall } from './get-or-load.ts'
 import type { ParamValue, UserId } from './origin-cache.ts'
 import type { ObjectSchema, Output } from './standard-schema.ts'
 
-/** Who asks, as `authenticate` found out. The id is what keeps users' entries apart; an empty one is nobody. */
+/**
+ * Who asks, as `authenticate` found out. The id alone keeps entries apart, and an empty one is nobody: what a function of
+ * a user-scoped context returns may depend on the id, and on nothing else that two requests of one user differ in.
+ */
 export interface Identity {
   readonly id: UserId
 }

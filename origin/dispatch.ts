@@ -87,8 +87,11 @@ export async function handleContextFetch(
     loadMs,
     load,
   })
+  const headers = cacheStatus(outcome)
+  // Tells the Edge Worker, when it asks, which entry this is.
   const entry = query.includes(KEY_PARAMETER) ? formatEntry(name, params) : null
-  return answer(200, value, entry === null ? cacheStatus(outcome) : { ...cacheStatus(outcome), [ENTRY_HEADER]: entry })
+  if (entry !== null) headers[ENTRY_HEADER] = entry
+  return answer(200, value, headers)
 }
 
 /** `POST {base}/call/`: validates, runs, purges, and only then answers (`protocol.md` §6). */

@@ -19,6 +19,7 @@ export interface NodeRequest {
 
 /** What is written to a response of `node:http`. */
 export interface NodeResponse {
+  readonly headersSent: boolean
   writeHead(status: number, headers: Record<string, string>): unknown
   end(body?: string): unknown
 }
@@ -26,6 +27,8 @@ export interface NodeResponse {
 /** Answers a request of `node:http`. */
 export async function handleNodeRequest(service: Service, request: NodeRequest, response: NodeResponse): Promise<void> {
   const { status, headers, body } = await dispatch(service, fromNodeRequest(request))
+  // Somebody else has answered meanwhile, as a middleware does whose time is over.
+  if (response.headersSent) return
   if (body !== '') headers['Content-Length'] = String(Buffer.byteLength(body))
   response.writeHead(status, headers)
   response.end(request.method === 'HEAD' ? '' : body)

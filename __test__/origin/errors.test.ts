@@ -2,7 +2,7 @@ import { request } from 'node:http'
 import { describe, expect, test, vi } from 'vitest'
 import { z } from 'zod'
 import { createOrigin, HttpError } from '../../origin/index.ts'
-import { authenticate, call, listen, openCache, receive, type Send, TRANSPORTS } from './support.ts'
+import { authenticate, call, deferred, listen, openCache, receive, type Send, TRANSPORTS } from './support.ts'
 
 const LIMIT = 1000
 const JSON_TYPE = { 'content-type': 'application/json' }
@@ -181,8 +181,8 @@ describe('node:http', () => {
     const origin = createOrigin({ cache: openCache(), onError })
     origin.mutation('rename', { run })
     const closed = new Promise<void>((resolve) => {
-      listen((incoming: never, response: never) => {
-        ;(response as NodeJS.EventEmitter).on('close', resolve)
+      listen((incoming, response) => {
+        response.on('close', resolve)
         origin.node(incoming, response)
       }).then((address) => {
         const leaving = request(address + CALL, { method: 'POST', headers: { ...JSON_TYPE, 'content-length': 100 } })
@@ -195,11 +195,31 @@ describe('node:http', () => {
     expect(onError).not.toHaveBeenCalled()
   })
 
+  test('a response that somebody else has sent is left alone', async () => {
+    const origin = createOrigin({ cache: openCache() })
+    origin.context('news', { functions: { headlines: () => 1 } })
+    const seen = deferred()
+    const address = await listen((incoming, response) => {
+      response.writeHead(503, { 'Cache-Control': 'no-store' }).end('too late')
+      origin.node(incoming, {
+        get headersSent() {
+          seen.resolve()
+          return response.headersSent
+        },
+        writeHead: (...head) => response.writeHead(...head),
+        end: (body) => response.end(body),
+      })
+    })
+    const response = await receive(fetch(`${address}/api/mizan/ctx/news/`))
+    await seen.promise
+    expect([response.status, response.text]).toEqual([503, 'too late'])
+  })
+
   test('a body that a parser has read before is taken from it, under the same rules', async () => {
     const origin = createOrigin({ cache: openCache() })
     origin.mutation('echo', { args: z.looseObject({}), run: (args) => args })
-    const address = await listen(async (incoming: never, response: never) => {
-      const parsed = incoming as NodeJS.ReadableStream & { body?: unknown }
+    const address = await listen(async (incoming, response) => {
+      const parsed: typeof incoming & { body?: unknown } = incoming
       let text = ''
       for await (const chunk of parsed) text += chunk
       parsed.body = JSON.parse(text)

@@ -1,4 +1,4 @@
-import { createServer } from 'node:http'
+import { createServer, type RequestListener } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { afterAll, beforeAll, beforeEach, expect, onTestFinished } from 'vitest'
 import { Cache, type CacheOptions } from '../../binding/index.ts'
@@ -60,8 +60,8 @@ export const TRANSPORTS: Readonly<Record<'fetch' | 'node', (origin: AnyOrigin) =
 }
 
 /** A server of `node:http` on a free port, closed when the test is over; its address. */
-export async function listen(handler: (request: never, response: never) => void): Promise<string> {
-  const server = createServer(handler as never)
+export async function listen(handler: RequestListener): Promise<string> {
+  const server = createServer(handler)
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   onTestFinished(async () => {
     server.closeAllConnections()

@@ -40,6 +40,11 @@ async function createProject(consumer: string, packages: string[] = []): Promise
   return project
 }
 
+/** These programs print what is wrong where a test's failure would not show it. */
+function failWithOutput(error: { stdout: string; stderr: string }): never {
+  throw new Error(error.stdout + error.stderr)
+}
+
 describe.each([
   { consumer: 'esm', program: 'main.mjs', prints: `@mizan/cache as an ES module: ${EXPORTS}\n` },
   { consumer: 'cjs', program: 'main.cjs', prints: `@mizan/cache as CommonJS: ${EXPORTS}\n` },
@@ -68,15 +73,17 @@ describe('the strict TypeScript consumer', () => {
 
   beforeAll(async () => {
     project = await createProject('typescript', [TYPESCRIPT])
-    await run(process.execPath, [join('node_modules', 'typescript', 'bin', 'tsc')], { cwd: project }).catch((error) => {
-      throw new Error(error.stdout)
-    })
+    const compiler = join('node_modules', 'typescript', 'bin', 'tsc')
+    for (const configuration of ['tsconfig.json', 'tsconfig.web.json']) {
+      await run(process.execPath, [compiler, '--project', configuration], { cwd: project }).catch(failWithOutput)
+    }
   })
 
   test.each(nodeBinaries)('runs on Node $major, as a module and as CommonJS', async ({ provide }) => {
     const node = await provide()
     await run(node, [join('out', 'module.mjs')], { cwd: project })
     await run(node, [join('out', 'common.cjs')], { cwd: project })
+    await run(node, [join('out', 'web.mjs')], { cwd: project })
   })
 })
 
@@ -88,22 +95,30 @@ describe('the package', () => {
         'CHANGELOG.md',
         'LICENSE',
         'README.md',
+        'dist/edge.d.mts',
+        'dist/edge.mjs',
         'dist/index.cjs',
         'dist/index.d.cts',
         'dist/index.d.mts',
         'dist/index.mjs',
+        'dist/origin.cjs',
+        'dist/origin.d.cts',
+        'dist/origin.d.mts',
+        'dist/origin.mjs',
         'package.json',
       ].map((file) => `package/${file}`),
     )
   })
 
   test('passes publint', async () => {
-    await run('npx', ['publint', '--strict', 'target/packages/cache'], { cwd: root })
+    await run('npx', ['publint', '--strict', 'target/packages/cache'], { cwd: root }).catch(failWithOutput)
   })
 
-  test('passes Are The Types Wrong', async () => {
-    await run('npx', ['attw', registry.tarball], { cwd: root }).catch((error) => {
-      throw new Error(error.stdout)
-    })
+  // Nobody resolves as Node 10 did any more, and Workers are ES modules only.
+  test.each([
+    ['--profile', 'node16', '--exclude-entrypoints', './edge'],
+    ['--profile', 'esm-only', '--entrypoints', './edge'],
+  ])('passes Are The Types Wrong: %s %s %s %s', async (...options) => {
+    await run('npx', ['attw', registry.tarball, ...options], { cwd: root }).catch(failWithOutput)
   })
 })
