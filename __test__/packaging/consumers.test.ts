@@ -1,17 +1,15 @@
 /** The packed package in empty projects, installed by npm as a user installs it. */
 
-import { execFile } from 'node:child_process'
 import { cp, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { promisify } from 'node:util'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { root } from '../../scripts/system.mjs'
+import { run } from './command.ts'
 import { nodeBinaries } from './node-binaries.ts'
 import { type Registry, startRegistry } from './registry.ts'
 
-const run = promisify(execFile)
 const CONSUMERS = fileURLToPath(new URL('consumers', import.meta.url))
 const TYPESCRIPT = 'typescript@7.0.2'
 const EXPORTS = 'Cache,cacheGet,cachePurge,cachePut,configureCache,deriveCacheKey'
@@ -40,11 +38,6 @@ async function createProject(consumer: string, packages: string[] = []): Promise
   return project
 }
 
-/** These programs print what is wrong where a test's failure would not show it. */
-function failWithOutput(error: { stdout: string; stderr: string }): never {
-  throw new Error(error.stdout + error.stderr)
-}
-
 describe.each([
   { consumer: 'esm', program: 'main.mjs', prints: `@mizan/cache as an ES module: ${EXPORTS}\n` },
   { consumer: 'cjs', program: 'main.cjs', prints: `@mizan/cache as CommonJS: ${EXPORTS}\n` },
@@ -63,8 +56,7 @@ describe.each([
   })
 
   test.each(nodeBinaries)('runs on Node $major', async ({ provide }) => {
-    const { stdout } = await run(await provide(), [program], { cwd: project })
-    expect(stdout).toBe(prints)
+    expect(await run(await provide(), [program], { cwd: project })).toBe(prints)
   })
 })
 
@@ -75,7 +67,7 @@ describe('the strict TypeScript consumer', () => {
     project = await createProject('typescript', [TYPESCRIPT])
     const compiler = join('node_modules', 'typescript', 'bin', 'tsc')
     for (const configuration of ['tsconfig.json', 'tsconfig.web.json']) {
-      await run(process.execPath, [compiler, '--project', configuration], { cwd: project }).catch(failWithOutput)
+      await run(process.execPath, [compiler, '--project', configuration], { cwd: project })
     }
   })
 
@@ -89,8 +81,8 @@ describe('the strict TypeScript consumer', () => {
 
 describe('the package', () => {
   test('holds what is needed and nothing else', async () => {
-    const { stdout } = await run('tar', ['tzf', registry.tarball])
-    expect(stdout.trim().split('\n').sort()).toEqual(
+    const files = await run('tar', ['tzf', registry.tarball])
+    expect(files.trim().split('\n').sort()).toEqual(
       [
         'CHANGELOG.md',
         'LICENSE',
@@ -111,7 +103,7 @@ describe('the package', () => {
   })
 
   test('passes publint', async () => {
-    await run('npx', ['publint', '--strict', 'target/packages/cache'], { cwd: root }).catch(failWithOutput)
+    await run('npx', ['publint', '--strict', 'target/packages/cache'], { cwd: root })
   })
 
   // Nobody resolves as Node 10 did any more, and Workers are ES modules only.
@@ -119,6 +111,6 @@ describe('the package', () => {
     ['--profile', 'node16', '--exclude-entrypoints', './edge'],
     ['--profile', 'esm-only', '--entrypoints', './edge'],
   ])('passes Are The Types Wrong: %s %s %s %s', async (...options) => {
-    await run('npx', ['attw', registry.tarball, ...options], { cwd: root }).catch(failWithOutput)
+    await run('npx', ['attw', registry.tarball, ...options], { cwd: root })
   })
 })
