@@ -9,7 +9,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { startRegistry } from '../__test__/packaging/registry.ts'
-import { describeHost, median, withSpread } from './statistics.ts'
+import { describeHost, withSpread } from './statistics.ts'
 
 const ROUNDS = 25
 
@@ -40,53 +40,61 @@ async function install(directory: string): Promise<void> {
   writeFileSync(join(empty, 'index.cjs'), '')
 }
 
-function measure(directory: string): void {
-  const arms = [
-    { name: 'require, empty', load: (file: string) => program(`${file}.cjs`, `require('empty')`) },
-    { name: 'require, package', load: (file: string) => program(`${file}.cjs`, `require('@mizan/cache')`) },
-    { name: 'import, empty', load: (file: string) => program(`${file}.mjs`, `await import('empty')`) },
-    { name: 'import, package', load: (file: string) => program(`${file}.mjs`, `await import('@mizan/cache')`) },
-    { name: 'require, empty again', load: (file: string) => program(`${file}.cjs`, `require('empty')`) },
-  ].map(({ name, load }, index) => ({ name, file: load(join(directory, `arm-${index}`)), load: [], whole: [] })) as {
-    name: string
-    file: string
-    load: number[]
-    whole: number[]
-  }[]
+interface Arm {
+  name: string
+  file: string
+  /** Milliseconds of each round, by the clock and of CPU in all threads. */
+  load: number[]
+  cpu: number[]
+}
 
-  function program(file: string, statement: string): string {
-    writeFileSync(file, `const start = performance.now(); ${statement}; console.log(performance.now() - start)\n`)
-    return file
-  }
+function writeArm(directory: string, name: string, extension: string, statement: string): Arm {
+  const file = join(directory, `${name.replaceAll(' ', '-')}.${extension}`)
+  writeFileSync(
+    file,
+    `const cpu = process.cpuUsage(), start = performance.now()
+${statement}
+const load = performance.now() - start, { user, system } = process.cpuUsage(cpu)
+console.log(JSON.stringify({ load, cpu: (user + system) / 1000 }))
+`,
+  )
+  return { name, file, load: [], cpu: [] }
+}
+
+function measure(directory: string): void {
+  const empty = writeArm(directory, 'require empty', 'cjs', `require('empty')`)
+  const emptyAgain = writeArm(directory, 'require empty again', 'cjs', `require('empty')`)
+  const required = writeArm(directory, 'require', 'cjs', `require('@mizan/cache')`)
+  const emptyModule = writeArm(directory, 'import empty', 'mjs', `await import('empty')`)
+  const imported = writeArm(directory, 'import', 'mjs', `await import('@mizan/cache')`)
+  const arms = [empty, required, emptyModule, imported, emptyAgain]
 
   // The first round fills the file system's cache and is not counted.
-  for (let round = -1; round < ROUNDS; round++) {
+  for (let round = 0; round <= ROUNDS; round++) {
     for (let turn = 0; turn < arms.length; turn++) {
-      const arm = arms[(round + 1 + turn) % arms.length] as (typeof arms)[number]
-      const start = performance.now()
-      const printed = execFileSync(process.execPath, [arm.file], { encoding: 'utf8' })
-      const whole = performance.now() - start
-      if (round < 0) continue
-      arm.load.push(Number(printed))
-      arm.whole.push(whole)
+      const arm = arms[(round + turn) % arms.length] as Arm
+      const { load, cpu } = JSON.parse(execFileSync(process.execPath, [arm.file], { encoding: 'utf8' }))
+      if (round > 0) {
+        arm.load.push(load)
+        arm.cpu.push(cpu)
+      }
     }
   }
 
-  const [requireEmpty, requirePackage, importEmpty, importPackage, again] = arms as [Arm, Arm, Arm, Arm, Arm]
-  const over = (arm: Arm, base: Arm) => ({
-    arm: arm.name,
+  const difference = (of: number[], base: number[]) =>
+    withSpread(of.map((each, round) => each - (base[round] as number)))
+  const compare = (label: string, arm: Arm, base: Arm) => ({
+    arm: label,
     'load, ms': withSpread(arm.load),
-    'over empty, ms': withSpread(arm.load.map((each, round) => each - (base.load[round] as number))),
-    'whole process, ms': Math.round(median(arm.whole)),
-    'whole, over empty, ms': withSpread(arm.whole.map((each, round) => each - (base.whole[round] as number))),
+    'over empty, ms': difference(arm.load, base.load),
+    'CPU, ms': withSpread(arm.cpu),
+    'CPU over empty, ms': difference(arm.cpu, base.cpu),
   })
   console.log(`Medians of ${ROUNDS} fresh processes each, least to greatest`)
   console.table([
-    over(requirePackage, requireEmpty),
-    over(importPackage, importEmpty),
-    { ...over(again, requireEmpty), arm: 'noise: require, empty' },
+    compare('require', required, empty),
+    compare('import', imported, emptyModule),
+    compare('noise: require empty', emptyAgain, empty),
   ])
   console.log(describeHost())
-
-  type Arm = (typeof arms)[number]
 }

@@ -27,18 +27,14 @@ export function deriveCacheKey(
   userId?: string | number | bigint | null,
   rev?: number,
 ): string {
-  return signerOf(secret)(canonicalForm(context, params, userId, rev))
-}
-
-/** The signer of text is kept for the next call; bytes may be changed by their owner in between. */
-function signerOf(secret: unknown): (canonical: string) => string {
-  if (typeof secret === 'string' && secret === lastSecret) {
-    return lastSign
+  const canonical = canonicalForm(context, params, userId, rev)
+  // Bytes may be changed by their owner in between; text is mostly that of the call before.
+  if (typeof secret !== 'string') {
+    return native.deriveKey(secret, canonical)
   }
-  const sign = native.createSigner(secret)
-  if (typeof secret === 'string') {
+  if (secret !== lastSecret) {
+    lastSign = native.createSigner(secret)
     lastSecret = secret
-    lastSign = sign
   }
-  return sign
+  return lastSign(canonical)
 }

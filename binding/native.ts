@@ -33,6 +33,8 @@ interface Native {
   canonicalForm(context: unknown, params: unknown, userId: unknown, rev: unknown): string
   /** A function that makes keys of canonical forms. */
   createSigner(secret: unknown): (canonical: string) => string
+  /** The key of a canonical form, for a secret that is used once or may change. */
+  deriveKey(secret: unknown, canonical: string): string
   openCache(options: unknown): CacheOperations
   /** Opens the process's default cache, or finds it if it is open with equal options. */
   configureDefault(options: unknown, fallbackUrl: unknown, fallbackSecret: unknown): CacheOperations

@@ -3,9 +3,9 @@
  * that every other implementation writes, or an error that names the place.
  */
 
-import { codedError } from '../binding/errors.ts'
 import { compareCodePoints } from '../origin/code-points.ts'
 import type { Params, UserId } from '../origin/origin-cache.ts'
+import { codedError } from './errors.ts'
 import { errorAt, type Path, rootPath } from './path.ts'
 import { enumerableKeys, isPlainArray, isPlainObject } from './plain.ts'
 import { escapedLength, escapeText, isWellFormed } from './text.ts'

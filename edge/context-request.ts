@@ -1,14 +1,12 @@
 /** Context GETs: from the CDN's cache, which fetches from the origin what it has not. */
 
-import { ENTRY_HEADER, parseInvalidation } from '../origin/invalidation-header.ts'
+import { ENTRY_HEADER, KEY_PARAMETER, parseInvalidation } from '../origin/invalidation-header.ts'
 import type { Exchange } from './exchange.ts'
+import { signKey } from './key.ts'
 import type { Route } from './manifest.ts'
 import { type CacheSettings, fetchFromOrigin, identityHeaders, passThrough } from './origin-fetch.ts'
 import { declaredParams } from './query.ts'
 import { contextTag } from './tags.ts'
-
-/** Keeps entries apart also where the zone's plan has no custom cache keys. No manifest can declare such a name. */
-const KEY_PARAMETER = '_mizan_key'
 
 /** What a shared response may carry. Everything else may be about the one who caused it to be stored. */
 const SHARED_HEADERS = ['Content-Type', 'Content-Language', 'Cache-Status', 'Allow', 'Location', 'Retry-After']
@@ -54,7 +52,8 @@ async function entryOf(
   user: string | null,
 ): Promise<Entry | null> {
   try {
-    const key = await signer.key(route.name, { ...params }, user, route.rev)
+    const key = await signKey(signer, route.name, { ...params }, user, route.rev)
+    // In the address, the key keeps entries apart also where the zone's plan has no custom cache keys.
     const query = [...route.params.filter((name) => name in params), KEY_PARAMETER]
       .map((name) => `${name}=${encodeURIComponent(name === KEY_PARAMETER ? key : (params[name] ?? ''))}`)
       .join('&')

@@ -1,12 +1,12 @@
 /** The Worker: a module handler over a manifest and an origin. */
 
-import { codedError } from '../binding/errors.ts'
 import { answerContext } from './context-request.ts'
+import { codedError } from './errors.ts'
 import { type Exchange, isMizan } from './exchange.ts'
-import { longSecretBytes, Signer } from './key.ts'
 import { type EdgeManifest, Routes } from './manifest.ts'
 import { answerMutation } from './mutation-request.ts'
 import { type PurgeCaller, type PurgeFailure, PurgeQueue } from './purge-queue.ts'
+import { longSecretBytes, Signer } from './signer.ts'
 import { isWellFormed } from './text.ts'
 
 /** The secrets that the Worker reads from its bindings. */

@@ -1,8 +1,8 @@
 /** One request, and what the Worker needs to answer it. */
 
-import type { Signer } from './key.ts'
 import type { Routes } from './manifest.ts'
 import type { PurgeCaller, PurgeQueue } from './purge-queue.ts'
+import type { Signer } from './signer.ts'
 
 export interface Exchange {
   readonly request: Request

@@ -1,6 +1,6 @@
 /** How the Worker tells the origin who asks, so that no client can. */
 
-import { longSecretBytes, Signer } from './key.ts'
+import { longSecretBytes, Signer } from './signer.ts'
 
 /** Carries the user that the Worker has established: `<unix seconds>.<HMAC-SHA256>.<percent-encoded id>`. */
 export const IDENTITY_HEADER = 'X-Mizan-Identity'

@@ -2,7 +2,6 @@
 
 export type { EdgeContext, EdgeEnv, EdgeOptions, EdgePurge, EdgeWorker } from './create-edge-worker.ts'
 export { createEdgeWorker } from './create-edge-worker.ts'
-export { identityFromEdge } from './identity.ts'
 export type { JwtOptions } from './jwt.ts'
 export { identifyJwt } from './jwt.ts'
 export { deriveCacheKey } from './key.ts'

@@ -8,8 +8,8 @@ import {
   type JWTVerifyGetKey,
   jwtVerify,
 } from 'jose'
-import { codedError } from '../binding/errors.ts'
-import { longSecretBytes } from './key.ts'
+import { codedError } from './errors.ts'
+import { longSecretBytes } from './signer.ts'
 
 /** What a token must be like. Everything that a token says of itself is pinned here. */
 export interface JwtOptions<Env = unknown> {

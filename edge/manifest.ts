@@ -1,12 +1,12 @@
 /** What the origin's manifest (`protocol.md` §7) tells the Worker. */
 
-import { codedError } from '../binding/errors.ts'
 import { isContext } from './canonical.ts'
+import { codedError } from './errors.ts'
 
 /** The manifest that `origin.manifest()` returns, typed as an imported JSON file is. */
 export interface EdgeManifest {
   readonly version: number
-  /** Whether every response of a context names its entry in `X-Mizan-Entry`. */
+  /** Whether the origin tells the Worker which entry a response is. */
   readonly namesEntries?: boolean
   /** The path of mutation calls. */
   readonly call: string

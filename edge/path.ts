@@ -1,6 +1,6 @@
 /** Where a value stands in a call, for an error's message: `params.user.id`, `params.items[3]`, `params["a b"]`. */
 
-import { codedError } from '../binding/errors.ts'
+import { codedError } from './errors.ts'
 import { escapeText } from './text.ts'
 
 /** A step and the one before it; nothing is written until there is an error. */

@@ -39,7 +39,7 @@ const REPEAT_AFTER_MS = 2000
 /** What a mutation waits for its purge. */
 const ANSWER_AFTER_MS = 2000
 /** The runtime ends background work 30 s after the response: both deliveries and the pause fit in. */
-const DELIVERY_MS = 12_000
+const DELIVERY_MS = 10_000
 const FIRST_BACKOFF_MS = 200
 
 /**

@@ -2,6 +2,7 @@
 
 import { parseInvalidation } from '../origin/invalidation-header.ts'
 import type { Exchange } from './exchange.ts'
+import { signKey } from './key.ts'
 import type { Route } from './manifest.ts'
 
 type Target = ReturnType<typeof parseInvalidation>[number]
@@ -31,7 +32,7 @@ async function entryTag({ routes, signer }: Exchange, { context, params }: Targe
   if (route === undefined || route.userScoped || params === null || !routes.namesEntries) return null
   if (!givesAll(route, params)) return null
   try {
-    return await signer.key(context, { ...params }, null, route.rev)
+    return await signKey(signer, context, { ...params }, null, route.rev)
   } catch {
     return null
   }

@@ -11,6 +11,7 @@ import {
   formatInvalidation,
   INVALIDATION_HEADER,
   type InvalidationTarget,
+  KEY_PARAMETER,
 } from './invalidation-header.ts'
 import type { OriginCache, Params, UserId } from './origin-cache.ts'
 import { readParameters } from './parameters.ts'
@@ -87,8 +88,8 @@ export async function handleContextFetch(
     load,
   })
   const headers = cacheStatus(outcome)
-  const entry = formatEntry(name, params)
-  // Tells the Edge Worker which entry this is.
+  // Tells the Edge Worker, when it asks, which entry this is.
+  const entry = query.includes(KEY_PARAMETER) ? formatEntry(name, params) : null
   if (entry !== null) headers[ENTRY_HEADER] = entry
   return answer(200, value, headers)
 }

@@ -1,5 +1,6 @@
 /** The origin of the Mizan cache: contexts served from the cache, purged by the mutations that change them. */
 
+export { identityFromEdge } from '../edge/identity.ts'
 export type { MutationCaller, MutationOutcome, Origin, OriginLimits, OriginOptions } from './create-origin.ts'
 export { createOrigin } from './create-origin.ts'
 export type {

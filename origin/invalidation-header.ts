@@ -5,9 +5,12 @@ export const INVALIDATION_HEADER = 'X-Mizan-Invalidate'
 
 /**
  * Names the entry that a context's response is: `user;user_id=5`, its parameters as the schema made them, whatever their
- * spelling in the request was. The Edge Worker cannot coerce; this tells it which purges an entry is to be covered by.
+ * spelling in the request was. The Edge Worker cannot coerce; this tells it which purges an entry is covered by.
  */
 export const ENTRY_HEADER = 'X-Mizan-Entry'
+
+/** By this the Worker asks for it: the key that it derived, as a parameter of the address. No context declares it. */
+export const KEY_PARAMETER = '_mizan_key'
 
 /** What a mutation changed, as the response body says it: a whole context, or one entry of it. */
 export type InvalidationTarget =

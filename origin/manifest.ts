@@ -4,7 +4,7 @@ import type { Service } from './dispatch.ts'
 /** What an origin serves, as the Edge Worker reads it (`protocol.md` §7). */
 export interface Manifest {
   readonly version: 1
-  /** That every response of a context names its entry in `X-Mizan-Entry`. */
+  /** That the Edge Worker is told which entry a response is. */
   readonly namesEntries: true
   /** The path of mutation calls. */
   readonly call: string

@@ -8,7 +8,8 @@ import { collect, findInPath, installWithApt, PlainError, root, run } from './sy
 export async function installPackages() {
   const installed = await changedAt('node_modules/.package-lock.json')
   if (installed === undefined || installed < /** @type {number} */ (await changedAt('package-lock.json'))) {
-    if (!(await run('npm', ['ci', '--no-audit', '--no-fund', '--loglevel=error']))) {
+    // Not `npm ci`: it refuses a lock file that was written where the packages of some other platform were not to be had.
+    if (!(await run('npm', ['install', '--no-save', '--no-audit', '--no-fund', '--loglevel=error']))) {
       throw new PlainError('npm could not install the packages of package-lock.json: see its message above.')
     }
   }

@@ -455,7 +455,8 @@ impl<'scope> Value<'scope> {
         Ok(long)
     }
 
-    /// A copy of a `Uint8Array`'s bytes, or nothing if it is something else, or if other threads can write to it.
+    /// A copy of a `Uint8Array`'s bytes; or nothing if it is something else, lost its bytes to another thread, or shares
+    /// them with one.
     pub fn bytes(self) -> Outcome<Option<Vec<u8>>> {
         let mut is_typed_array = false;
         node_api!(napi_is_typedarray(self.env, self.raw, &raw mut is_typed_array))?;
@@ -474,9 +475,10 @@ impl<'scope> Value<'scope> {
                 &raw mut offset
             ))
         })?;
-        let mut is_own = false;
-        node_api!(napi_is_arraybuffer(self.env, buffer.raw, &raw mut is_own))?;
-        if kind != sys::TypedarrayType::uint8_array || !is_own {
+        let (mut is_unshared, mut is_detached) = (false, false);
+        node_api!(napi_is_arraybuffer(self.env, buffer.raw, &raw mut is_unshared))?;
+        node_api!(napi_is_detached_arraybuffer(self.env, buffer.raw, &raw mut is_detached))?;
+        if kind != sys::TypedarrayType::uint8_array || !is_unshared || is_detached {
             return Ok(None);
         }
         if length == 0 {

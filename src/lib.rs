@@ -49,6 +49,7 @@ fn attach<'scope>(env: Env<'scope>, realm: &Rc<Realm>, [settle, ..]: Arguments<'
     let functions = env.object()?;
     functions.set(c"canonicalForm", env.function("canonicalForm", realm, canonical_form)?)?;
     functions.set(c"createSigner", env.function("createSigner", realm, create_signer)?)?;
+    functions.set(c"deriveKey", env.function("deriveKey", realm, derive_key)?)?;
     functions.set(c"openCache", env.function("openCache", &completions, open_cache)?)?;
     functions.set(
         c"configureDefault",
@@ -74,6 +75,16 @@ fn create_signer<'scope>(env: Env<'scope>, _: &Rc<Realm>, [secret, ..]: Argument
 }
 
 fn sign<'scope>(env: Env<'scope>, signer: &Rc<Signer>, [canonical, ..]: Arguments<'scope>) -> Outcome<Value<'scope>> {
+    env.string(signer.key(&read_canonical(canonical)?).as_str())
+}
+
+/// The key of a canonical form, for a secret that is used once or may change.
+fn derive_key<'scope>(
+    env: Env<'scope>,
+    _: &Rc<Realm>,
+    [secret, canonical, ..]: Arguments<'scope>,
+) -> Outcome<Value<'scope>> {
+    let signer = Signer::new(&read_secret("secret", secret)?)?;
     env.string(signer.key(&read_canonical(canonical)?).as_str())
 }
 

@@ -110,10 +110,12 @@ fn read_sentinel<'scope>(env: Env<'scope>, sentinel: Value<'scope>) -> Outcome<T
     let sentinel = Options::new(env, "options.sentinel", sentinel, &SENTINEL_NAMES)?;
     Ok(Topology::Sentinel {
         urls: sentinel.list("urls", read_text)?.unwrap_or_default(),
-        name: sentinel.text("name")?.unwrap_or_default(),
+        name: sentinel
+            .text("name")?
+            .ok_or_else(|| sentinel.error("name", "must be given"))?,
         username: sentinel.text("username")?,
         password: sentinel.text("password")?,
-        database: sentinel.integer("database")?.unwrap_or(0),
+        database: sentinel.integer::<u32>("database")?.unwrap_or(0).into(),
         tls: sentinel.boolean("tls")?.unwrap_or(false),
     })
 }

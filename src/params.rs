@@ -90,7 +90,8 @@ pub fn read_canonical(env: Env<'_>, realm: &Realm, arguments: [Value<'_>; 4]) ->
 pub fn read_context(context: Value<'_>) -> Outcome<String> {
     let mut text = String::new();
     if context.kind()? == Kind::String && context.length()? <= MAX_CONTEXT_LENGTH {
-        text = context.text()?.unwrap_or_default();
+        let not_text = || Path::CONTEXT.error(ErrorCode::Surrogate, UNPAIRED_SURROGATE);
+        text = context.text()?.ok_or_else(not_text)?;
     }
     check_context(&text)?;
     Ok(text)
@@ -136,6 +137,7 @@ fn read_rev(rev: Value<'_>) -> Outcome<u64> {
         .ok_or_else(|| Error::new(ErrorCode::Rev, "rev: must be an integer in [0, 2^53-1]").into())
 }
 
+const UNPAIRED_SURROGATE: &str = "the text has an unpaired surrogate";
 const OUT_OF_RANGE: &str = "an integer must be in [-2^63, 2^64-1]";
 
 /// A number as the integer that it is, if it is one that JavaScript can tell from its neighbours.

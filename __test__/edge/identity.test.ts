@@ -1,7 +1,7 @@
 import { afterEach, expect, test, vi } from 'vitest'
 import { signIdentity } from '../../edge/identity.ts'
-import { identityFromEdge } from '../../edge/index.ts'
-import { Signer, secretBytes } from '../../edge/key.ts'
+import { Signer, secretBytes } from '../../edge/signer.ts'
+import { identityFromEdge } from '../../origin/index.ts'
 import { SECRET } from './support/edge.ts'
 
 const signer = new Signer(secretBytes(SECRET))

@@ -1,6 +1,6 @@
 import { request as httpRequest } from 'node:http'
 import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
-import { identityFromEdge } from '../../edge/index.ts'
+import { identityFromEdge } from '../../origin/index.ts'
 import { bearer, type Edge, SECRET, signIn, startEdge } from './support/edge.ts'
 import { MANIFEST } from './support/manifest.ts'
 

@@ -1,7 +1,7 @@
 /** Does with a route handler what Next does: gives a request to the export that is named like its method. */
 
 import { serve } from '@hono/node-server'
-import * as route from '../../examples/frameworks/next/app/api/mizan/[...path]/route.mjs'
+import * as route from '../../examples/frameworks/next/app/api/mizan/[...path]/route.js'
 import { announce, port } from '../../examples/frameworks/program.mjs'
 
 /** @type {Record<string, unknown>} */

@@ -12,7 +12,9 @@ const suffix = process.platform === 'win32' ? '.exe' : ''
 export async function findBun(): Promise<string> {
   const system = process.platform === 'win32' ? 'windows' : process.platform
   const arch = process.arch === 'arm64' ? 'aarch64' : 'x64'
-  return find(`@oven/bun-${system}-${arch}${isMusl ? '-musl' : ''}`, join('bin', `bun${suffix}`))
+  const platform = `@oven/bun-${system}-${arch}${isMusl ? '-musl' : ''}`
+  // Where npm lets the installation of `bun` run, it moves the binary there, under this name on every system.
+  return find(platform, join('bin', `bun${suffix}`)).catch(() => find('bun', join('bin', 'bun.exe')))
 }
 
 /** Deno is not published for musl. */

@@ -75,16 +75,17 @@ describe.each(['fetch', 'node'] as const)('contexts through %s', (transport) => 
     expect(run).toHaveBeenCalledTimes(1)
   })
 
-  test('the response names its entry, as the parameters are meant', async () => {
+  test('to the Worker, which sends its key, the response names its entry, as the parameters are meant', async () => {
     const send = await open((origin) => {
       origin.context('user', { params: PARAMS, functions: { user_profile: () => 1 } })
       origin.context('news', { functions: { headlines: () => 1 } })
       origin.context('calendar', { params: z.object({ day: z.coerce.date() }), functions: { appointments: () => 1 } })
     })
     const entryOf = async (path: string) => (await send(path)).headers.get('x-mizan-entry')
-    expect(await entryOf('/api/mizan/ctx/user/?tracking=1&user_id=05')).toBe('user;user_id=5')
-    expect(await entryOf('/api/mizan/ctx/news/')).toBe('news')
-    expect(await entryOf('/api/mizan/ctx/calendar/?day=1970-01-01')).toBeNull()
+    expect(await entryOf('/api/mizan/ctx/user/?tracking=1&user_id=05&_mizan_key=ctx:user:0')).toBe('user;user_id=5')
+    expect(await entryOf('/api/mizan/ctx/news/?_mizan_key=ctx:news:0')).toBe('news')
+    expect(await entryOf('/api/mizan/ctx/calendar/?day=1970-01-01&_mizan_key=ctx:calendar:0')).toBeNull()
+    expect(await entryOf('/api/mizan/ctx/user/?user_id=5')).toBeNull()
   })
 
   test('a schema whose output has undeclared members is a defect, not an entry of everybody', async () => {

@@ -1,17 +1,15 @@
 /** The packed package in empty projects, installed by npm as a user installs it. */
 
-import { execFile } from 'node:child_process'
 import { cp, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { promisify } from 'node:util'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { root } from '../../scripts/system.mjs'
+import { run } from './command.ts'
 import { nodeBinaries } from './node-binaries.ts'
 import { type Registry, startRegistry } from './registry.ts'
 
-const run = promisify(execFile)
 const CONSUMERS = fileURLToPath(new URL('consumers', import.meta.url))
 const TYPESCRIPT = 'typescript@7.0.2'
 const EXPORTS = 'Cache,cacheGet,cachePurge,cachePut,configureCache,deriveCacheKey'
@@ -58,8 +56,7 @@ describe.each([
   })
 
   test.each(nodeBinaries)('runs on Node $major', async ({ provide }) => {
-    const { stdout } = await run(await provide(), [program], { cwd: project })
-    expect(stdout).toBe(prints)
+    expect(await run(await provide(), [program], { cwd: project })).toBe(prints)
   })
 })
 
@@ -68,30 +65,38 @@ describe('the strict TypeScript consumer', () => {
 
   beforeAll(async () => {
     project = await createProject('typescript', [TYPESCRIPT])
-    await run(process.execPath, [join('node_modules', 'typescript', 'bin', 'tsc')], { cwd: project }).catch((error) => {
-      throw new Error(error.stdout)
-    })
+    const compiler = join('node_modules', 'typescript', 'bin', 'tsc')
+    for (const configuration of ['tsconfig.json', 'tsconfig.web.json']) {
+      await run(process.execPath, [compiler, '--project', configuration], { cwd: project })
+    }
   })
 
   test.each(nodeBinaries)('runs on Node $major, as a module and as CommonJS', async ({ provide }) => {
     const node = await provide()
     await run(node, [join('out', 'module.mjs')], { cwd: project })
     await run(node, [join('out', 'common.cjs')], { cwd: project })
+    await run(node, [join('out', 'web.mjs')], { cwd: project })
   })
 })
 
 describe('the package', () => {
   test('holds what is needed and nothing else', async () => {
-    const { stdout } = await run('tar', ['tzf', registry.tarball])
-    expect(stdout.trim().split('\n').sort()).toEqual(
+    const files = await run('tar', ['tzf', registry.tarball])
+    expect(files.trim().split('\n').sort()).toEqual(
       [
         'CHANGELOG.md',
         'LICENSE',
         'README.md',
+        'dist/edge.d.mts',
+        'dist/edge.mjs',
         'dist/index.cjs',
         'dist/index.d.cts',
         'dist/index.d.mts',
         'dist/index.mjs',
+        'dist/origin.cjs',
+        'dist/origin.d.cts',
+        'dist/origin.d.mts',
+        'dist/origin.mjs',
         'package.json',
       ].map((file) => `package/${file}`),
     )
@@ -101,9 +106,11 @@ describe('the package', () => {
     await run('npx', ['publint', '--strict', 'target/packages/cache'], { cwd: root })
   })
 
-  test('passes Are The Types Wrong', async () => {
-    await run('npx', ['attw', registry.tarball], { cwd: root }).catch((error) => {
-      throw new Error(error.stdout)
-    })
+  // Nobody resolves as Node 10 did any more, and Workers are ES modules only.
+  test.each([
+    ['--profile', 'node16', '--exclude-entrypoints', './edge'],
+    ['--profile', 'esm-only', '--entrypoints', './edge'],
+  ])('passes Are The Types Wrong: %s %s %s %s', async (...options) => {
+    await run('npx', ['attw', registry.tarball, ...options], { cwd: root })
   })
 })

@@ -1,12 +1,9 @@
 /** The Node versions that the package supports, as binaries from the npm registry. */
 
-import { execFile } from 'node:child_process'
 import { access, mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { promisify } from 'node:util'
 import { root } from '../../scripts/system.mjs'
-
-const run = promisify(execFile)
+import { run } from './command.ts'
 
 /** One of each supported line. */
 const VERSIONS = ['20.20.2', '22.23.3', '24.19.0']
@@ -50,9 +47,9 @@ async function install(packageName: string, version: string): Promise<string> {
     await writeFile(join(directory, 'package.json'), '{ "private": true }\n')
     await run('npm', ['install', '--no-audit', '--no-fund', `${packageName}@${version}`], { cwd: directory })
   }
-  const { stdout } = await run(binary, ['--version'])
-  if (stdout.trim() !== `v${version}`) {
-    throw new Error(`${binary} is Node ${stdout.trim()}, not ${version}`)
+  const actual = (await run(binary, ['--version'])).trim()
+  if (actual !== `v${version}`) {
+    throw new Error(`${binary} is Node ${actual}, not ${version}`)
   }
   return binary
 }

@@ -1,17 +1,14 @@
 /** The packages of a release, served as the npm registry would serve them once they are published. */
 
-import { execFile } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
-import { promisify } from 'node:util'
 import { stagePackages } from '../../scripts/stage-packages.mjs'
 import { root } from '../../scripts/system.mjs'
-
-const run = promisify(execFile)
+import { run } from './command.ts'
 
 export interface Registry {
   url: string
@@ -47,7 +44,7 @@ export async function startRegistry(): Promise<Registry> {
   let mainTarball = ''
   for (const { directory: source, manifest } of await stagePackages(root)) {
     const pack = await run('npm', ['pack', '--json', '--pack-destination', directory, source], { cwd: directory })
-    const [packed] = JSON.parse(pack.stdout) as [PackedFile]
+    const [packed] = JSON.parse(pack) as [PackedFile]
     const file = join(directory, basename(packed.filename))
     mainTarball ||= file
     const integrity = `sha512-${createHash('sha512')

@@ -26,6 +26,9 @@ export class Observation {
   watchResponse(request, response) {
     const start = performance.now()
     return {
+      get headersSent() {
+        return response.headersSent
+      },
       writeHead: (status, headers) => {
         this.#tell('request', {
           method: request.method,

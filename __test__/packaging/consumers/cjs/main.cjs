@@ -1,11 +1,13 @@
 const assert = require('node:assert/strict')
 const everything = require('@mizan/cache')
+const { createOrigin } = require('@mizan/cache/origin')
 const { Cache, deriveCacheKey } = everything
 
 async function main() {
   const secret = 'a secret of thirty-two bytes or more'
   const cache = new Cache({ secret })
   assert.match(deriveCacheKey(secret, 'user', { id: 5 }), /^ctx:user:[0-9a-f]{64}$/)
+  assert.equal(createOrigin({ cache }).manifest().version, 1)
   assert.equal(await cache.put('user', { id: 5 }, 'Ada'), true)
   assert.equal(await cache.get('user', { id: 5 }), 'Ada')
   assert.equal(await cache.purge('user'), 1)
