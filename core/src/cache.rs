@@ -107,7 +107,10 @@ impl Cache {
     pub fn peek(&self, canonical: &Canonical) -> Option<Bytes> {
         match &self.inner.backend {
             Backend::Memory(memory) if !self.inner.closed.load(Relaxed) => {
-                self.inner.count_read(memory.get(&self.key(canonical)))
+                // One that finds nothing is followed by the read that counts as the miss.
+                let value = memory.get(&self.key(canonical))?;
+                self.inner.counters.hits.increment();
+                Some(value)
             }
             _ => None,
         }

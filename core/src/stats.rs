@@ -33,7 +33,7 @@ impl Circuit {
 pub struct Stats {
     /// Reads that found a value.
     pub hits: u64,
-    /// Reads that found none, for whatever reason.
+    /// Reads that found none, for whatever reason; a peek that finds none is not counted.
     pub misses: u64,
     /// Values stored.
     pub stores: u64,
