@@ -81,7 +81,7 @@ interface CacheOptions {
 interface CacheStats {
   /** Reads that found a value. */
   hits: number;
-  /** Reads that found none, for whatever reason. */
+  /** Reads that found none, for whatever reason; `peek` is not counted where it finds none. */
   misses: number;
   /** Values stored. */
   stores: number;

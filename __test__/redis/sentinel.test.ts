@@ -69,7 +69,7 @@ test('after a failover by hand the cache leaves the old primary, which is alive 
   await storesAgain(cache)
   const after = await (await group.primary()).observe()
   await eventually('it is stored at the new primary', async () => {
-    return (await cache.put('probe', {}, 'x')) && (await after.exists(cache.deriveKey('probe', {}))) === 1
+    return (await cache.put('moved', {}, 'x')) && (await after.exists(cache.deriveKey('moved', {}))) === 1
   })
   await eventually('no purge is owed', () => cache.stats().keptPurges === 0)
   expect(await after.exists(cache.deriveKey('renamed', {}))).toBe(0)
