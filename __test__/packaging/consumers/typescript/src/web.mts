@@ -1,6 +1,6 @@
 import { Cache } from '@mizan/cache'
-import { createEdgeWorker, type EdgeWorker, identityFromEdge } from '@mizan/cache/edge'
-import { createOrigin, type Manifest, type Origin } from '@mizan/cache/origin'
+import { createEdgeWorker, type EdgeWorker } from '@mizan/cache/edge'
+import { createOrigin, identityFromEdge, type Manifest, type Origin } from '@mizan/cache/origin'
 
 const secret = 'a secret of thirty-two bytes or more'
 const cache = new Cache({ secret })
