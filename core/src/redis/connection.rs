@@ -16,11 +16,14 @@ use std::{
 
 use ::redis::{ErrorKind, RedisError, RedisResult, ServerErrorKind};
 use tokio::{
-    sync::{Notify, watch},
+    sync::watch,
     time::{Instant, sleep, timeout, timeout_at},
 };
 
-use super::topology::{Link, Servers, pause_before_reconnecting};
+use super::{
+    attempts::connect,
+    topology::{Link, Servers, pause_before_reconnecting},
+};
 use crate::stats::{Circuit, Counters};
 
 /// How many calls in a row must go unanswered to open the circuit.
@@ -75,6 +78,11 @@ pub(super) struct NumberedLink {
 impl NumberedLink {
     pub fn is_cluster(&self) -> bool {
         matches!(self.link, Link::Cluster(_))
+    }
+
+    /// The link itself, whose calls have no deadline and open no circuit.
+    pub fn link(&self) -> Link {
+        self.link.clone()
     }
 }
 
@@ -261,9 +269,8 @@ impl Connection {
         let mut failures: u32 = 0;
         let mut broken = self.broken.subscribe();
         for number in 1.. {
-            let lost = Arc::new(Notify::new());
-            let attempt = self.servers.connect(failures as usize, Arc::clone(&lost));
-            if let Ok(Ok(link)) = timeout(self.connect_timeout, attempt).await {
+            let attempts = connect(&self.servers, failures as usize);
+            if let Ok(Some((link, lost))) = timeout(self.connect_timeout, attempts).await {
                 let since = Instant::now();
                 self.unanswered.store(0, Relaxed);
                 if self.counters.connections.get() > 0 {
