@@ -1,9 +1,11 @@
 /**
  * Reads, which go to Redis together where several are issued in one turn of the event loop: they cross into the addon
- * once, and are one command and one answer. A read that nothing else is under way beside is sent at once.
+ * once, and are one command and one answer. A read that nothing else is under way beside is sent at once. Large values
+ * are read by commands of their own, after the others: what is answered together is answered when all of it is there.
  */
 
 import { isIdle, run } from './completions.ts'
+import { LargeEntries } from './large-entries.ts'
 import type { Answer, CacheOperations, LookupAnswer } from './native.ts'
 
 /** The kinds of reads of one cache. */
@@ -14,71 +16,94 @@ export interface Reads {
 }
 
 export function readsOf(operations: CacheOperations): Reads {
-  const { answersAtOnce, hasCopies } = operations
-  const peek = hasCopies ? operations.peek : undefined
+  const { answersAtOnce, hasCopies, get, getBytes, lookup, getMany, getBytesMany, lookupMany } = operations
+  const [peek, peekBytes] = hasCopies ? [operations.peek, operations.peekBytes] : []
+  const large = new LargeEntries()
   return {
-    text: new ReadsOfKind(answersAtOnce, operations.get, operations.getMany, peek),
-    bytes: new ReadsOfKind(
-      answersAtOnce,
-      operations.getBytes,
-      operations.getBytesMany,
-      hasCopies ? operations.peekBytes : undefined,
-    ),
-    lookup: new ReadsOfKind<LookupAnswer>(answersAtOnce, operations.lookup, operations.lookupMany, peek),
+    text: new ReadsOfKind(answersAtOnce, large, get, getMany, peek),
+    bytes: new ReadsOfKind(answersAtOnce, large, getBytes, getBytesMany, peekBytes),
+    lookup: new ReadsOfKind<LookupAnswer>(answersAtOnce, large, lookup, lookupMany, peek),
   }
 }
 
-class ReadsOfKind<T> {
+type ReadOne<T> = (canonical: string, number: number) => Answer<T>
+type ReadMany<T> = (canonicals: string, number: number) => Answer<(T | Error)[]>
+type Resolve<T> = (answer: T | Promise<T>) => void
+type Value = string | Uint8Array | unknown[] | null
+
+class ReadsOfKind<T extends Value> {
   readonly #answersAtOnce: boolean
-  readonly #readOne: (canonical: string, number: number) => Answer<T>
-  readonly #readMany: (canonicals: string, number: number) => Answer<(T | Error)[]>
+  readonly #large: LargeEntries
+  readonly #readOne: ReadOne<T>
+  readonly #readMany: ReadMany<T>
   readonly #peek: ((canonical: string) => T | null) | undefined
   #canonicals = ''
-  #waiting: ((answer: T | Promise<never>) => void)[] = []
+  #waiting: Resolve<T>[] = []
+  #waitingForLarge: { canonical: string; resolve: Resolve<T> }[] = []
 
   constructor(
     answersAtOnce: boolean,
-    readOne: (canonical: string, number: number) => Answer<T>,
-    readMany: (canonicals: string, number: number) => Answer<(T | Error)[]>,
+    large: LargeEntries,
+    readOne: ReadOne<T>,
+    readMany: ReadMany<T>,
     peek: ((canonical: string) => T | null) | undefined,
   ) {
     this.#answersAtOnce = answersAtOnce
+    this.#large = large
     this.#readOne = readOne
     this.#readMany = readMany
     this.#peek = peek
   }
 
   read(canonical: string): Promise<T> {
-    if (this.#answersAtOnce || (isIdle() && this.#waiting.length === 0)) {
+    const hasWaiting = this.#waiting.length > 0 || this.#waitingForLarge.length > 0
+    if (this.#answersAtOnce || (isIdle() && !hasWaiting)) {
       return run((number) => this.#readOne(canonical, number))
     }
     const copy = this.#peek?.(canonical)
     if (copy !== undefined && copy !== null) {
       return Promise.resolve(copy)
     }
-    if (this.#waiting.length === 0) {
+    if (!hasWaiting) {
       // When all code of this turn has run.
       process.nextTick(() => this.#send())
     }
-    this.#canonicals += `${canonical}\n`
     return new Promise((resolve) => {
-      this.#waiting.push(resolve)
+      if (this.#large.has(canonical)) {
+        this.#waitingForLarge.push({ canonical, resolve })
+      } else {
+        this.#canonicals += `${canonical}\n`
+        this.#waiting.push(resolve)
+      }
     })
   }
 
   #send(): void {
-    const [canonicals, waiting] = [this.#canonicals, this.#waiting]
+    const [canonicals, waiting, waitingForLarge] = [this.#canonicals, this.#waiting, this.#waitingForLarge]
     this.#canonicals = ''
     this.#waiting = []
-    const sent = new Promise<(T | Error)[]>((resolve) => {
-      resolve(run((number) => this.#readMany(canonicals, number)))
-    })
-    sent.then(
+    this.#waitingForLarge = []
+    if (waiting.length > 0) {
+      this.#sendMany(canonicals, waiting)
+    }
+    for (const { canonical, resolve } of waitingForLarge) {
+      const answer = start(() => run((number) => this.#readOne(canonical, number)))
+      resolve(answer)
+      answer.then(
+        (value) => this.#large.note(canonical, value),
+        () => {},
+      )
+    }
+  }
+
+  #sendMany(canonicals: string, waiting: Resolve<T>[]): void {
+    start(() => run((number) => this.#readMany(canonicals, number))).then(
       (answers) => {
         for (let index = 0; index < waiting.length; index += 1) {
           const answer = answers[index] as T | Error
           waiting[index]?.(answer instanceof Error ? Promise.reject(answer) : answer)
         }
+        this.#large.noteAll(canonicals, answers)
       },
       (error) => {
         for (const resolve of waiting) {
@@ -87,4 +112,9 @@ class ReadsOfKind<T> {
       },
     )
   }
+}
+
+/** What is thrown is a rejection: nobody could catch it at the end of a turn. */
+async function start<T>(begin: () => Promise<T>): Promise<T> {
+  return begin()
 }

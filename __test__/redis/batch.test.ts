@@ -136,11 +136,14 @@ test('reads that Redis does not answer end together, by one deadline', async () 
 test('reads that wait for the end of their turn when the cache is closed are told so', async () => {
   const cache = open()
   await cache.put('user', {}, 'x')
-  const reads = ids.map(() => cache.get('user', {}))
-  const closed = cache.close()
-  const ends = await Promise.allSettled(reads)
-  const codes = ends.map((end) => (end.status === 'rejected' ? end.reason.code : end.value))
-  expect(new Set(codes.slice(1))).toEqual(new Set(['ERR_MIZAN_CLOSED']))
+  const codeOf = (read: Promise<unknown>) => read.catch((error) => error.code)
+  let closed: Promise<void> | undefined
+  const [, ...ends] = await whileRedisStands(() => {
+    const reads = ids.map(() => codeOf(cache.get('user', {})))
+    closed = cache.close()
+    return reads
+  })
+  expect(new Set(ends)).toEqual(new Set(['ERR_MIZAN_CLOSED']))
   await closed
 })
 
@@ -155,4 +158,23 @@ test('a small cache in memory answers at once, also beside reads that are under 
   await Promise.all(under)
   await eventually('both have answered', () => order.length === 2)
   expect(order).toEqual(['memory', 'remote'])
+})
+
+test('a value that is known to be large is read after the others, by a command of its own', async () => {
+  const cache = open()
+  await Promise.all(ids.map((id) => cache.put('user', { id }, id === 7 ? 'x'.repeat(1_000_000) : 'x')))
+  const readAll = () => ids.map((id) => cache.get('user', { id }))
+  // The first time nobody knows.
+  await whileRedisStands(readAll)
+  await observer.configResetStat()
+  const order: number[] = []
+  const found = await whileRedisStands(() =>
+    readAll().map((read, id) => {
+      void read.then(() => order.push(id))
+      return read
+    }),
+  )
+  expect(found.map((value) => value?.length)).toEqual(ids.map((id) => (id === 7 ? 1_000_000 : 1)))
+  expect(order.at(-1)).toBe(7)
+  expect(await countCalls(observer, 'mget')).toBe(3)
 })
