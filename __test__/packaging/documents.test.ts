@@ -62,6 +62,7 @@ test('the option table has a row for every option, with its default', async () =
   for (const [option, constant] of Object.entries({
     ttl: 'TTL',
     leaseMs: 'LEASE_TIME',
+    local: 'LOCAL_MAX_BYTES',
     maxBytes: 'MAX_BYTES',
     maxValueBytes: 'MAX_VALUE_BYTES',
     commandTimeoutMs: 'COMMAND_TIMEOUT',
