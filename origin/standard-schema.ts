@@ -1,5 +1,6 @@
 import type { StandardJSONSchemaV1, StandardSchemaV1 } from '@standard-schema/spec'
 import { HttpError } from './http-errors.ts'
+import { andThen, type MaybePromise } from './maybe-promise.ts'
 
 /** A schema of an object, from any library that implements Standard Schema: zod, valibot, arktype and others. */
 export type ObjectSchema = StandardSchemaV1<unknown, object>
@@ -18,21 +19,26 @@ type Result =
   | { readonly issues: ReadonlyArray<StandardSchemaV1.Issue> }
 
 /** Runs a schema. An output that is not an object is a defect of the schema. */
-export async function check(schema: ObjectSchema, input: unknown): Promise<Result> {
-  const validating = schema['~standard'].validate(input)
-  const result = validating instanceof Promise ? await validating : validating
-  if (result.issues !== undefined) return { issues: result.issues }
-  if (typeof result.value !== 'object' || result.value === null) {
-    throw new TypeError('the output of a schema of parameters or arguments must be an object')
-  }
-  return { value: result.value as Readonly<Record<string, unknown>> }
+export function check(schema: ObjectSchema, input: unknown): MaybePromise<Result> {
+  return andThen(schema['~standard'].validate(input), (result) => {
+    if (result.issues !== undefined) return { issues: result.issues }
+    if (typeof result.value !== 'object' || result.value === null) {
+      throw new TypeError('the output of a schema of parameters or arguments must be an object')
+    }
+    return { value: result.value as Readonly<Record<string, unknown>> }
+  })
 }
 
 /** Runs a schema; what it refuses is answered with 422 and the schema's own issues. */
-export async function validated(schema: ObjectSchema, input: unknown, code: string): Promise<Record<string, unknown>> {
-  const result = await check(schema, input)
-  if ('value' in result) return result.value
-  throw new HttpError(422, code, MESSAGE, result.issues.map(describe))
+export function validated(
+  schema: ObjectSchema,
+  input: unknown,
+  code: string,
+): MaybePromise<Readonly<Record<string, unknown>>> {
+  return andThen(check(schema, input), (result) => {
+    if ('value' in result) return result.value
+    throw new HttpError(422, code, MESSAGE, result.issues.map(describe))
+  })
 }
 
 const MESSAGE = 'The schema refused what was given; details says why.'
