@@ -21,6 +21,7 @@ use tokio::{
 };
 
 use super::{
+    attempts::connect,
     local_tier::LocalTier,
     topology::{Link, Servers, pause_before_reconnecting},
 };
@@ -81,6 +82,11 @@ pub(super) struct NumberedLink {
 impl NumberedLink {
     pub fn is_cluster(&self) -> bool {
         matches!(self.link, Link::Cluster(_))
+    }
+
+    /// The link itself, whose calls have no deadline and open no circuit.
+    pub fn link(&self) -> Link {
+        self.link.clone()
     }
 }
 
@@ -286,9 +292,7 @@ impl Connection {
         let mut failures: u32 = 0;
         let mut broken = self.broken.subscribe();
         for number in 1.. {
-            let lost = Arc::new(Notify::new());
-            let attempt = self.connect(failures as usize, Arc::clone(&lost));
-            if let Ok(Ok((link, is_tracked))) = timeout(self.connect_timeout, attempt).await {
+            if let Ok(Some((link, lost, is_tracked))) = timeout(self.connect_timeout, self.connect(failures)).await {
                 let since = Instant::now();
                 self.unanswered.store(0, Relaxed);
                 if self.counters.connections.get() > 0 {
@@ -315,24 +319,20 @@ impl Connection {
         }
     }
 
-    /// A link, and whether Redis tracks what is read on it.
-    async fn connect(&self, attempt: usize, lost: Arc<Notify>) -> RedisResult<(Link, bool)> {
-        let link = self.servers.connect(attempt, lost, self.local.as_ref()).await?;
-        let sent = Instant::now().into_std();
-        let is_tracked = match &self.local {
-            // A user who may not have this, or a server that does not know it, is one without copies.
-            Some(_) => cmd("CLIENT")
-                .arg("TRACKING")
-                .arg("ON")
-                .exec_async(&mut link.clone())
-                .await
-                .is_ok(),
-            None => false,
+    /// A link, what is notified when it is lost, and whether Redis tracks what is read on it.
+    async fn connect(&self, failures: u32) -> Option<(Link, Arc<Notify>, bool)> {
+        let (link, lost) = connect(&self.servers, failures as usize, self.local.as_ref()).await?;
+        let Some(local) = &self.local else {
+            return Some((link, lost, false));
         };
-        if let Some(local) = self.local.as_ref().filter(|_| is_tracked) {
+        let sent = Instant::now().into_std();
+        let mut command = cmd("CLIENT");
+        // A user who may not have this, or a server that does not know it, is one without copies.
+        let tracked = command.arg("TRACKING").arg("ON").exec_async(&mut link.clone()).await;
+        if tracked.is_ok() {
             local.trust(sent);
         }
-        Ok((link, is_tracked))
+        Some((link, lost, tracked.is_ok()))
     }
 
     /// Renews the trust in copies for as long as the link answers. Never ends by itself.
