@@ -43,7 +43,8 @@ export function declared(parameters: Parameters, output: Readonly<Record<string,
 }
 
 function parseQuery(query: string, names: readonly string[]): Record<string, string> {
-  const given: Record<string, string> = {}
+  // Without a prototype: to a schema a parameter that is not given must not seem to be, as `constructor` would.
+  const given: Record<string, string> = Object.create(null)
   for (const pair of query.split('&')) {
     const equals = pair.indexOf('=')
     const name = decode(equals < 0 ? pair : pair.slice(0, equals))
