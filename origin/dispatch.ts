@@ -1,3 +1,4 @@
+import { pick } from '../binding/pick.ts'
 import { type Answer, answer, errorBody, failure } from './answer.ts'
 import { deterministicJson } from './bundle.ts'
 import { cacheStatus } from './cache-status.ts'
@@ -185,9 +186,9 @@ function readJson(service: Service, request: OriginRequest): Promise<string> {
 
 function parseCall(body: string): { fn: string; args: object } {
   const call = parseJson(body)
-  if (isRecord(call) && typeof call.fn === 'string') {
-    const { fn, args = {} } = call
-    if (isRecord(args)) return { fn, args }
+  if (isRecord(call)) {
+    const { fn, args = {} } = pick(call, ['fn', 'args'])
+    if (typeof fn === 'string' && isRecord(args)) return { fn, args: Object.assign(Object.create(null), args) }
   }
   throw new HttpError(400, 'invalid_call', 'A call is {"fn": a name, "args": an object}.')
 }

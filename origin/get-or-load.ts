@@ -1,3 +1,4 @@
+import { pick } from '../binding/pick.ts'
 import type { Outcome } from './cache-status.ts'
 import { HttpError } from './http-errors.ts'
 import type { MaybePromise } from './maybe-promise.ts'
@@ -61,7 +62,13 @@ export async function getOrLoad(
   scope: LoadOptions | null | undefined,
   load: Load,
 ): Promise<string> {
-  const { userId = null, rev = 0, ttl, waitMs = DEFAULT_WAIT_MS, loadMs = DEFAULT_LOAD_MS } = scope ?? {}
+  const {
+    userId = null,
+    rev = 0,
+    ttl,
+    waitMs = DEFAULT_WAIT_MS,
+    loadMs = DEFAULT_LOAD_MS,
+  } = pick<LoadOptions, keyof LoadOptions>(scope ?? {}, ['userId', 'rev', 'ttl', 'waitMs', 'loadMs'])
   // Absent parameters are those of the call without any; to purge() they would mean the whole context.
   const entry = { cache, context, params: params ?? {}, scope: { userId, rev }, ttl, waitMs, loadMs, load }
   return (await readThrough(entry)).value

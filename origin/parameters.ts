@@ -44,7 +44,8 @@ export function declared(parameters: Parameters, output: Readonly<Record<string,
 }
 
 function parseQuery(query: string, names: readonly string[]): Record<string, string> {
-  const given: Record<string, string> = {}
+  // Without a prototype: to a schema a parameter that is not given must not seem to be, as `constructor` would.
+  const given: Record<string, string> = Object.create(null)
   for (let start = 0, end = 0; start < query.length; start = end + 1) {
     end = indexOrEnd(query, '&', start)
     const pair = query.slice(start, end)

@@ -1,4 +1,5 @@
 import type { StandardJSONSchemaV1, StandardSchemaV1 } from '@standard-schema/spec'
+import { pick } from '../binding/pick.ts'
 import { HttpError } from './http-errors.ts'
 import { andThen, type MaybePromise } from './maybe-promise.ts'
 
@@ -15,17 +16,23 @@ export type Input<Schema extends ObjectSchema> = StandardSchemaV1.InferInput<Sch
 export type Output<Schema extends ObjectSchema> = StandardSchemaV1.InferOutput<Schema>
 
 type Result =
-  | { readonly value: Readonly<Record<string, unknown>> }
-  | { readonly issues: ReadonlyArray<StandardSchemaV1.Issue> }
+  | { readonly value: Readonly<Record<string, unknown>>; readonly issues: null }
+  | { readonly value: null; readonly issues: ReadonlyArray<StandardSchemaV1.Issue> }
+
+interface Validated {
+  value?: unknown
+  issues?: ReadonlyArray<StandardSchemaV1.Issue> | undefined
+}
 
 /** Runs a schema. An output that is not an object is a defect of the schema. */
 export function check(schema: ObjectSchema, input: unknown): MaybePromise<Result> {
-  return andThen(schema['~standard'].validate(input), (result) => {
-    if (result.issues !== undefined) return { issues: result.issues }
-    if (typeof result.value !== 'object' || result.value === null) {
+  return andThen(schema['~standard'].validate(input), (result: Validated) => {
+    const { value, issues } = pick(result, ['value', 'issues'])
+    if (issues !== undefined) return { value: null, issues }
+    if (typeof value !== 'object' || value === null) {
       throw new TypeError('the output of a schema of parameters or arguments must be an object')
     }
-    return { value: result.value as Readonly<Record<string, unknown>> }
+    return { value: value as Readonly<Record<string, unknown>>, issues: null }
   })
 }
 
@@ -36,7 +43,7 @@ export function validated(
   code: string,
 ): MaybePromise<Readonly<Record<string, unknown>>> {
   return andThen(check(schema, input), (result) => {
-    if ('value' in result) return result.value
+    if (result.issues === null) return result.value
     throw new HttpError(422, code, MESSAGE, result.issues.map(describe))
   })
 }
@@ -44,7 +51,7 @@ export function validated(
 const MESSAGE = 'The schema refused what was given; details says why.'
 
 function describe(issue: StandardSchemaV1.Issue): { path: (string | number)[]; message: string } {
-  const path = (issue.path ?? []).map((segment) => {
+  const path = (pick(issue, ['path']).path ?? []).map((segment) => {
     const key = typeof segment === 'object' ? segment.key : segment
     return typeof key === 'number' ? key : String(key)
   })
