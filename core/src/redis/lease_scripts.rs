@@ -12,11 +12,12 @@ use crate::{
     lease::{LeaseToken, Lookup},
 };
 
-/// A string there is a hit, nothing there is replaced by the lease, a hash there is somebody's lease.
+/// A string there is a hit, nothing there is replaced by the lease, a hash there is somebody's lease. A hit comes with
+/// the milliseconds that it has left to live.
 static LOOK_UP: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         "local value = redis.pcall('GET', KEYS[1])
-if type(value) == 'string' then return {'hit', value} end
+if type(value) == 'string' then return {'hit', value, redis.call('PTTL', KEYS[1])} end
 if value then return {'held', redis.call('HGET', KEYS[1], 'lease')} end
 redis.call('HSET', KEYS[1], 'lease', ARGV[1])
 redis.call('PEXPIRE', KEYS[1], ARGV[2])
@@ -33,8 +34,13 @@ return 1",
     )
 });
 
-/// The value, a new lease, or the lease that stands.
-pub(super) async fn look_up(mut link: Link, key: &Key, token: LeaseToken, lease_time: Duration) -> RedisResult<Lookup> {
+/// The value, a new lease, or the lease that stands; with a value, how long it lives.
+pub(super) async fn look_up(
+    mut link: Link,
+    key: &Key,
+    token: LeaseToken,
+    lease_time: Duration,
+) -> RedisResult<(Lookup, Option<Duration>)> {
     let answer: Value = LOOK_UP
         .key(key.as_str())
         .arg(token.as_str())
@@ -42,10 +48,10 @@ pub(super) async fn look_up(mut link: Link, key: &Key, token: LeaseToken, lease_
         .invoke_async(&mut link)
         .await?;
     let Value::Array(fields) = answer else {
-        return Ok(Lookup::Miss);
+        return Ok((Lookup::Miss, None));
     };
     let mut fields = fields.into_iter();
-    Ok(match (fields.next(), fields.next()) {
+    let looked_up = match (fields.next(), fields.next()) {
         (Some(Value::BulkString(kind)), Some(Value::BulkString(value))) if kind == b"hit" => {
             Lookup::Hit(Bytes::from(value))
         }
@@ -57,7 +63,14 @@ pub(super) async fn look_up(mut link: Link, key: &Key, token: LeaseToken, lease_
         }
         (Some(Value::BulkString(kind)), None) if kind == b"leased" => Lookup::Leased(token),
         _ => Lookup::Miss,
-    })
+    };
+    Ok((looked_up, fields.next().as_ref().and_then(time_left)))
+}
+
+/// The time that PTTL tells; `None` where the key is not there or does not expire.
+pub(super) fn time_left(answer: &Value) -> Option<Duration> {
+    let Value::Int(milliseconds) = answer else { return None };
+    u64::try_from(*milliseconds).ok().map(Duration::from_millis)
 }
 
 /// Whether the lease stood and the value is stored.
