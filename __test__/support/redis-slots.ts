@@ -18,6 +18,9 @@ export async function startMovingSlots(
 ): Promise<{ stop: () => Promise<number> }> {
   const holders = await Promise.all(primaries.map(asHolder))
   const [first, last] = [holders[0], holders.at(-1)] as [Holder, Holder]
+  if (first.slots.length + last.slots.length === 0) {
+    throw new Error('no slot of the first primary or the last has keys to move')
+  }
   let isOver = false
   const move = async () => {
     let moves = 0

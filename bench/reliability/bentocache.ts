@@ -5,7 +5,7 @@ import { connectIoredis } from './ioredis.ts'
 import type { Open } from './peer.ts'
 
 export const open: Open = async (options) => {
-  const connection = connectIoredis(options)
+  const connection = await connectIoredis(options)
   const store = bentostore().useL2Layer(redisDriver({ connection: connection as Redis }))
   const bento = new BentoCache({
     default: 'store',

@@ -6,7 +6,7 @@ import type { Open } from './peer.ts'
 const TTL_SECONDS = 3_600
 
 export const open: Open = async (options) => {
-  const redis = connectIoredis(options)
+  const redis = await connectIoredis(options)
   const key = (name: string) => `${options.namespace}:${name}`
   return {
     getOrLoad: async (name, load) => {

@@ -1,18 +1,22 @@
+import { once } from 'node:events'
 import { Cluster, Redis } from 'ioredis'
-import { COMMAND_TIMEOUT_MS, CONNECT_TIMEOUT_MS, hostAndPort, type PeerOptions } from './peer.ts'
+import { CONNECT_TIMEOUT_MS, hostAndPort, type PeerOptions, socketTimeout } from './peer.ts'
 
-/** With every bound on waiting that its documentation names. */
-export function connectIoredis({ redisUrl, cluster }: PeerOptions): Redis | Cluster {
-  const options = {
-    commandTimeout: COMMAND_TIMEOUT_MS,
+/** Connected, and with every bound on waiting that its documentation names. */
+export async function connectIoredis(options: PeerOptions): Promise<Redis | Cluster> {
+  const { redisUrl, cluster, commandTimeoutMs } = options
+  const redisOptions = {
+    commandTimeout: commandTimeoutMs,
     connectTimeout: CONNECT_TIMEOUT_MS,
+    socketTimeout: socketTimeout(options),
     maxRetriesPerRequest: 1,
   }
   const redis =
     cluster === undefined
-      ? new Redis(redisUrl ?? '', options)
-      : new Cluster(cluster.map(hostAndPort), { redisOptions: options })
+      ? new Redis(redisUrl ?? '', { ...redisOptions, enableOfflineQueue: false })
+      : new Cluster(cluster.map(hostAndPort), { redisOptions })
   redis.on('error', () => {})
+  await once(redis, 'ready')
   return redis
 }
 

@@ -1,17 +1,19 @@
 import KeyvRedis, { createCluster } from '@keyv/redis'
 import Keyv from 'keyv'
-import { COMMAND_TIMEOUT_MS, CONNECT_TIMEOUT_MS, type Open, type PeerOptions } from './peer.ts'
+import { CONNECT_TIMEOUT_MS, type Open, type PeerOptions, socketTimeout } from './peer.ts'
 
 /** @keyv/redis, with every bound on waiting that its documentation and its client's name. */
-export function redisStore({ redisUrl, cluster }: PeerOptions) {
+export function redisStore(options: PeerOptions) {
+  const { redisUrl, cluster, commandTimeoutMs } = options
   const clientOptions = {
-    disableOfflineQueue: true,
-    commandOptions: { timeout: COMMAND_TIMEOUT_MS },
-    socket: { connectTimeout: CONNECT_TIMEOUT_MS },
+    commandOptions: { timeout: commandTimeoutMs },
+    // The command timeout is only for commands not written yet; this one closes a connection on which nothing moves.
+    socket: { connectTimeout: CONNECT_TIMEOUT_MS, socketTimeout: socketTimeout(options) },
+    pingInterval: socketTimeout(options) / 2,
   }
   const connect =
     cluster === undefined
-      ? { url: redisUrl ?? '', ...clientOptions }
+      ? { url: redisUrl ?? '', ...clientOptions, disableOfflineQueue: true }
       : createCluster({ rootNodes: cluster.map((url) => ({ url })), defaults: clientOptions })
   const store = new KeyvRedis(connect, {
     connectionTimeout: CONNECT_TIMEOUT_MS,

@@ -1,14 +1,14 @@
 import { Cache } from '@mizan/cache'
 import { getOrLoad } from '@mizan/cache/origin'
-import { COMMAND_TIMEOUT_MS, CONNECT_TIMEOUT_MS, type Open } from './peer.ts'
+import { CONNECT_TIMEOUT_MS, type Open } from './peer.ts'
 
-export const open: Open = async ({ redisUrl, cluster, namespace }) => {
+export const open: Open = async ({ redisUrl, cluster, namespace, commandTimeoutMs }) => {
   const cache = new Cache({
     secret: 'a secret of the comparison, 32 bytes or more',
     redisUrl,
     cluster,
     local: false,
-    commandTimeoutMs: COMMAND_TIMEOUT_MS,
+    commandTimeoutMs,
     connectTimeoutMs: CONNECT_TIMEOUT_MS,
   })
   return {

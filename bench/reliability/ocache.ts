@@ -4,7 +4,7 @@ import type { Load, Open } from './peer.ts'
 
 /** It has no call that deletes a whole namespace. */
 export const open: Open = async (options) => {
-  const redis = connectIoredis(options)
+  const redis = await connectIoredis(options)
   const storage = createBlobStorage({
     get: (key) => redis.getBuffer(key),
     set: async (key, value, { ttl = 3_600 } = {}) => {

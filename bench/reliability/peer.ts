@@ -16,12 +16,14 @@ export interface PeerOptions {
   /** URLs of a cluster's nodes. */
   cluster?: string[]
   namespace: string
+  /** For libraries that have such an option, or are given a client that has. */
+  commandTimeoutMs: number
 }
 
 export type Open = (options: PeerOptions) => Promise<Peer>
 
-/** What a service that wants an answer soon gives every library that has such options. */
-export const COMMAND_TIMEOUT_MS = 100
 export const CONNECT_TIMEOUT_MS = 1_000
+/** How long a client that can waits before it gives up a connection on which nothing moves. */
+export const socketTimeout = ({ commandTimeoutMs }: PeerOptions) => 10 * commandTimeoutMs
 
 export const hostAndPort = (url: string) => ({ host: new URL(url).hostname, port: Number(new URL(url).port) })
