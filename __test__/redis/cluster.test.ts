@@ -129,7 +129,7 @@ const FOREIGN_KEYS = 50_000
 // Fails if a pass over the primaries is not made once more when slots have changed hands during it: a key moves from a
 // primary that is still to come to one that is done.
 test('broad purges while slots move leave nothing of their context, and all of the others', async () => {
-  const cache = open({ commandTimeoutMs: 5_000 })
+  const cache = open()
   const primaries = await cluster.primaries()
   for (const [index, { observer }] of primaries.entries()) {
     await observer.sendCommand(['DEBUG', 'POPULATE', `${FOREIGN_KEYS}`, `foreign${index}`, '1'])
