@@ -21,7 +21,6 @@ export interface Result extends Measured {
  * Seen to fail: with purges that Redis refuses forgotten instead of kept, the row *refuses every command* has 643 lost
  * purges and 2,105 stale answers.
  */
-/** Puts brings the fault about for so long, ends it, and looks what Redis has then. */
 export async function run(fault: Fault, lastsMilliseconds: number): Promise<Result> {
   const scene = await fault.prepare()
   const load = new Load(scene.options, fault.heavyLoad ?? false)

@@ -224,7 +224,10 @@ const calls: LoadCalls = {
   async finish() {
     isOver = true
     await load
-    await eventually('Redis has every purge', () => cache.stats().keptPurges === 0, 60_000)
+    await eventually('Redis has every purge', () => cache.stats().keptPurges === 0, 60_000).catch((error) => {
+      console.error(cache.stats())
+      throw error
+    })
     measured.longestPause = eventLoop.max / 1e6
     measured.postponedPurges = cache.stats().postponedPurges - postponedBefore
     measured.memoryGrowth += mostMemory
