@@ -1,0 +1,18 @@
+/**
+ * `npm run model`: every interleaving of the memory backend under loom, and of the protocol under a model checker with
+ * more readers and writers than the tests take.
+ */
+
+import { requireRust } from './setup.mjs'
+import { run, runMain } from './system.mjs'
+
+await runMain(async () => {
+  await requireRust()
+  // Flags change all that is built, so the result has a directory of its own.
+  const build = ['test', '--target-dir', 'target/model', '--package', 'mizan-cache-core']
+  const suites = ['--test', 'memory_loom', '--test', 'protocol_model']
+  const holds = await run('cargo', [...build, ...suites, '--', '--nocapture'], {
+    RUSTFLAGS: '--cfg mizan_model',
+  })
+  process.exitCode = holds ? 0 : 1
+})
