@@ -52,6 +52,10 @@ export function tasksOf(peer: Peer, { context = 'document' }: PeerOptions) {
       await each(from, to, 64, (id) => peer.set(id, makeValue(id, bytes)))
     },
 
+    async read(from: number, to: number): Promise<void> {
+      await each(from, to, 64, (id) => peer.get(id))
+    },
+
     /** What it reads, as one digest. */
     async digest(from: number, to: number): Promise<string> {
       const hash = createHash('sha256')
