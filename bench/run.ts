@@ -11,11 +11,13 @@ import { broadPurge } from './cases/broad-purge.ts'
 import type { Case } from './cases/case.ts'
 import { coldStart } from './cases/cold-start.ts'
 import { fill } from './cases/fill.ts'
+import { growth } from './cases/growth.ts'
 import { http } from './cases/http.ts'
 import { keys } from './cases/keys.ts'
 import { local } from './cases/local.ts'
 import { memory } from './cases/memory.ts'
 import { mix } from './cases/mix.ts'
+import { pieces } from './cases/pieces.ts'
 import { purge } from './cases/purge.ts'
 import { redis } from './cases/redis.ts'
 import { writeReport } from './report.ts'
@@ -24,6 +26,7 @@ import { describeHost } from './statistics.ts'
 
 const CASES: Record<string, Case> = {
   keys,
+  pieces,
   local,
   redis,
   fill,
@@ -32,6 +35,7 @@ const CASES: Record<string, Case> = {
   'broad-purge': broadPurge,
   http,
   memory,
+  growth,
   'cold-start': coldStart,
 }
 

@@ -6,8 +6,12 @@ import { MAX_BYTES, type Peer, type PeerOptions } from './peer.ts'
 const { Cache }: typeof addon = await import(new URL('../../dist/index.mjs', import.meta.url).href)
 
 export async function open(options: PeerOptions): Promise<Peer> {
-  const { tier, redisUrl, context = 'document', maxBytes = MAX_BYTES } = options
-  const backend = { memory: { maxBytes }, redis: { redisUrl, local: false }, both: { redisUrl, local: { maxBytes } } }
+  const { tier, redisUrl, cluster, context = 'document', maxBytes = MAX_BYTES } = options
+  const backend = {
+    memory: { maxBytes },
+    redis: { ...(cluster ? { cluster } : { redisUrl }), local: false },
+    both: { redisUrl, local: { maxBytes } },
+  }
   // So that a busy machine makes a slow read of it, as with the peers, and not a miss.
   const commandTimeoutMs = 10_000
   const cache = new Cache({ secret: SECRET, commandTimeoutMs, ...(backend[tier] as Partial<addon.CacheOptions>) })

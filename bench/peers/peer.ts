@@ -6,6 +6,8 @@ export interface PeerOptions {
   /** In this process's memory; on Redis; on Redis with copies in this process. */
   tier: 'memory' | 'redis' | 'both'
   redisUrl: string
+  /** The nodes of a cluster, instead. */
+  cluster?: string[]
   /** The context of the entries. Default `document`. */
   context?: string
   /** Whether a store's keys are derived in the measured time, or given to it ready-made, as by default. */
