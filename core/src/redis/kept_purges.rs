@@ -62,7 +62,7 @@ impl Kept {
         self.everything.is_some()
     }
 
-    fn len(&self) -> usize {
+    pub fn len(&self) -> usize {
         self.keys.len() + self.contexts.len() + usize::from(self.everything.is_some())
     }
 

@@ -17,12 +17,12 @@ use ::redis::{RedisResult, cmd};
 use bytes::Bytes;
 use tokio::{
     sync::{Notify, Semaphore},
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 
 use self::{
     broad_purge::{BroadPurges, unlink},
-    connection::Connection,
+    connection::{Connection, Failure},
     kept_purges::{Kept, KeptPurges, Target},
     lease_scripts::{fill, milliseconds},
     local_tier::LocalTier,
@@ -31,6 +31,7 @@ use self::{
 use crate::{
     config::RedisConfig,
     error::Error,
+    events::{Event, Observer, Observers, Operation},
     key::Key,
     lease::{LeaseToken, Lookup},
     stats::{Circuit, Counters},
@@ -58,6 +59,7 @@ struct Shared {
     bytes_under_way: Semaphore,
     close_within: Duration,
     counters: Arc<Counters>,
+    observers: Arc<Observers>,
     /// Notified when no cache holds this backend any more.
     abandoned: Notify,
 }
@@ -67,6 +69,7 @@ impl Redis {
         let servers = Servers::new(config)?;
         let kept = Arc::<KeptPurges>::default();
         let purges = Arc::clone(&kept);
+        let observers = Arc::<Observers>::default();
         let local = config
             .local_max_bytes
             .map(|max_bytes| Arc::new(LocalTier::new(max_bytes, config.command_timeout)));
@@ -75,6 +78,7 @@ impl Redis {
             config.command_timeout,
             config.connect_timeout,
             Arc::clone(&counters),
+            Arc::clone(&observers),
             local.clone(),
             Box::new(move || purges.keep_recent()),
         );
@@ -89,6 +93,7 @@ impl Redis {
                 bytes_under_way: Semaphore::new(MAX_BYTES_UNDER_WAY.max(max_value_bytes)),
                 close_within: config.connect_timeout + config.command_timeout,
                 counters,
+                observers,
                 abandoned: Notify::new(),
             }),
         })
@@ -96,6 +101,10 @@ impl Redis {
 
     pub fn circuit(&self) -> Circuit {
         self.shared.connection.circuit()
+    }
+
+    pub fn observe(&self, observer: &Arc<dyn Observer>) {
+        self.shared.observers.add(observer);
     }
 
     pub fn kept_purges(&self) -> usize {
@@ -181,6 +190,10 @@ impl Redis {
             })
             .await;
             shared.connection.close();
+            let lacking = shared.kept.len();
+            if lacking > 0 {
+                shared.observers.tell(Event::PurgesGivenUp(lacking as u64));
+            }
         }
     }
 }
@@ -198,42 +211,71 @@ impl Shared {
         if self.kept.covers(key) {
             return false;
         }
+        let deadline = self.connection.deadline();
         let bytes = u32::try_from(value.len()).unwrap_or(u32::MAX);
         let (Ok(_permit), Ok(_bytes)) = (
             self.in_flight.try_acquire(),
             self.bytes_under_way.try_acquire_many(bytes),
         ) else {
-            self.counters.failed_writes.increment();
+            self.end(Operation::Write, deadline, 1, Some(Failure::Overload));
             return false;
         };
         let stored = match lease {
-            Some(lease) => self.connection.run(|link| fill(link, key, value, ttl, lease)).await,
+            Some(lease) => {
+                self.connection
+                    .run_by(deadline, |link| fill(link, key, value, ttl, lease))
+                    .await
+            }
             None => self
                 .connection
-                .run(|link| set(link, key, value, ttl))
+                .run_by(deadline, |link| set(link, key, value, ttl))
                 .await
                 .map(|()| true),
         };
+        self.end(Operation::Write, deadline, 1, stored.as_ref().err().copied());
         // The link hears of its own changes only after their answer.
         if let Some(local) = &self.local {
             local.forget(slice::from_ref(key));
         }
-        stored.unwrap_or_else(|_| {
-            self.counters.failed_writes.increment();
-            false
-        })
+        stored.unwrap_or(false)
+    }
+
+    /// Counts calls of this deadline that ended, and tells why if they failed.
+    fn end(&self, operation: Operation, deadline: Instant, calls: usize, failure: Option<Failure>) {
+        let calls = calls as u64;
+        // Those are not asked of Redis at all.
+        if !matches!(failure, Some(Failure::Unavailable | Failure::Overload)) {
+            let latency = self.counters.latency.of(operation);
+            latency.record(self.connection.took(deadline), calls);
+        }
+        let Some(failure) = failure else { return };
+        match operation {
+            Operation::Read => self.counters.failed_reads.add(calls),
+            Operation::Write => self.counters.failed_writes.add(calls),
+            // A purge that failed is kept, and counted as that.
+            Operation::Purge => {}
+        }
+        if let Some(reason) = failure.reason() {
+            self.observers.tell(Event::Failed {
+                operation,
+                reason,
+                calls,
+            });
+        }
     }
 
     /// Runs a purge in a task of its own, so that a caller who stops waiting does not stop it, and keeps it if Redis
     /// does not have it. With too many calls under way it is kept at once.
     async fn purge(self: Arc<Self>, target: Target) -> u64 {
         self.start();
+        let deadline = self.connection.deadline();
         let permit = Arc::clone(&self.in_flight).try_acquire_owned();
         let task = tokio::spawn(async move {
             let deleted = match permit {
-                Ok(_permit) => self.try_purge(&target).await,
-                Err(_) => None,
+                Ok(_permit) => self.try_purge(deadline, &target).await,
+                Err(_) => Err(Failure::Overload),
             };
+            self.end(Operation::Purge, deadline, 1, deleted.as_ref().err().copied());
             // The link hears of its own changes only after their answer.
             if let Some(local) = &self.local {
                 match &target {
@@ -242,27 +284,32 @@ impl Shared {
                     Target::Everything => local.forget_everything(),
                 }
             }
-            if deleted.is_some() {
+            if deleted.is_ok() {
                 self.kept.remember(target);
             } else {
                 self.counters.postponed_purges.increment();
                 self.kept.keep(target);
+                self.observers.tell(Event::PurgesKept(1));
             }
             deleted.unwrap_or_default()
         });
         task.await.unwrap_or_default()
     }
 
-    async fn try_purge(&self, target: &Target) -> Option<u64> {
+    async fn try_purge(&self, deadline: Instant, target: &Target) -> Result<u64, Failure> {
         match target {
-            Target::Keys(keys) => self.connection.run(|link| unlink(link, keys.clone())).await.ok(),
+            Target::Keys(keys) => {
+                self.connection
+                    .run_by(deadline, |link| unlink(link, keys.clone()))
+                    .await
+            }
             Target::Context(context) => {
                 let deleted = self.broad.purge(&self.connection, Some(iter::once(&**context))).await?;
-                Some(deleted.get(context).copied().unwrap_or_default())
+                Ok(deleted.get(context).copied().unwrap_or_default())
             }
             Target::Everything => {
                 let deleted = self.broad.purge(&self.connection, None::<iter::Empty<&str>>).await?;
-                Some(deleted.values().sum())
+                Ok(deleted.values().sum())
             }
         }
     }
@@ -290,6 +337,7 @@ impl Shared {
                     local.forget_everything();
                 }
                 self.kept.settle(&kept);
+                self.observers.tell(Event::PurgesDelivered(kept.len() as u64));
             } else {
                 sleep(PAUSE_BETWEEN_DELIVERIES).await;
             }
@@ -302,10 +350,10 @@ impl Shared {
                 .broad
                 .purge(&self.connection, None::<iter::Empty<&str>>)
                 .await
-                .is_some();
+                .is_ok();
         }
         let mut contexts = kept.contexts().peekable();
-        if contexts.peek().is_some() && self.broad.purge(&self.connection, Some(contexts)).await.is_none() {
+        if contexts.peek().is_some() && self.broad.purge(&self.connection, Some(contexts)).await.is_err() {
             return false;
         }
         for keys in kept.keys().chunks(KEYS_IN_A_DELIVERY) {
