@@ -310,10 +310,15 @@ impl Cache {
         }
     }
 
-    /// Tells an observer of events from now on, for as long as somebody else keeps it. A cache in memory has none.
-    pub fn observe(&self, observer: &Arc<dyn Observer>) {
-        if let Backend::Redis(redis) = &self.inner.backend {
-            redis.observe(observer);
+    /// Tells an observer of events from now on, for as long as somebody else keeps it. Says whether there can be any: a
+    /// cache in memory has none.
+    pub fn observe(&self, observer: &Arc<dyn Observer>) -> bool {
+        match &self.inner.backend {
+            Backend::Memory(_) => false,
+            Backend::Redis(redis) => {
+                redis.observe(observer);
+                true
+            }
         }
     }
 

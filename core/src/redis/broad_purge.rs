@@ -281,7 +281,7 @@ async fn send_to(mut link: Link, node: Option<&String>, command: Cmd) -> RedisRe
             };
             route(link, command, RoutingInfo::SingleNode(node)).await
         }
-        None => link.req_packed_command(&command).await,
+        None => command.query_async(&mut link).await,
     }
 }
 

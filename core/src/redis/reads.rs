@@ -228,7 +228,7 @@ async fn fetch(mut link: Link, asked: &[(usize, &Key)], with_lives: bool) -> Red
         values.arg(key.as_str());
     }
     if !with_lives {
-        let values = link.req_packed_command(&values).await?;
+        let values = values.query_async(&mut link).await?;
         return Ok(found(values, std::iter::repeat(None)));
     }
     let mut pipeline = pipe();
@@ -240,7 +240,7 @@ async fn fetch(mut link: Link, asked: &[(usize, &Key)], with_lives: bool) -> Red
         .req_packed_commands(&pipeline, 0, asked.len() + 1)
         .await?
         .into_iter();
-    let values = answers.next().unwrap_or(Value::Nil);
+    let values = answers.next().unwrap_or(Value::Nil).extract_error()?;
     Ok(found(values, answers.map(|answer| time_left(&answer))))
 }
 
