@@ -1,14 +1,16 @@
-import { defineConfig } from 'tsdown'
+import { defineConfig, type UserConfig } from 'tsdown'
 
 const common = { tsconfig: 'tsconfig.build.json', dts: { oxc: true }, fixedExtension: true }
 
+const node: UserConfig = { ...common, format: ['esm', 'cjs'], platform: 'node', target: 'node20' }
+
 export default defineConfig([
+  // Apart, so that what they share is in each: one file is loaded faster than two.
+  { ...node, entry: { index: 'binding/index.ts' } },
   {
-    ...common,
-    entry: { index: 'binding/index.ts', origin: 'origin/index.ts' },
-    format: ['esm', 'cjs'],
-    platform: 'node',
-    target: 'node20',
+    ...node,
+    entry: { origin: 'origin/index.ts' },
+    clean: false,
     // Only types, which are in the typings themselves then: no dependency for whoever installs the package.
     inlineOnly: ['@standard-schema/spec'],
   },

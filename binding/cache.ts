@@ -5,6 +5,7 @@ import { run } from './completions.ts'
 import { gets, publishEnd, publishPeek, publishRead, purges, puts } from './diagnostics.ts'
 import { codedError } from './errors.ts'
 import { type CacheOperations, type LookupAnswer, native } from './native.ts'
+import { pick } from './pick.ts'
 import { type Reads, readsOf } from './reads.ts'
 
 /** Whose entry it is, and of which revision. */
@@ -306,18 +307,16 @@ type Options<Name extends string> = { readonly [name in Name]?: unknown }
 /** Reads each option once. An unknown name is an error: `{ user: 1 }` must not become the entry of no user. */
 function readOptions<Name extends string>(path: string, options: unknown, names: readonly Name[]): Options<Name> {
   if (options === undefined) {
-    return {}
+    return Object.create(null)
   }
   if (!isObject(options)) {
     throw codedError('ERR_MIZAN_OPTION', `${path} must be an object`)
   }
-  const read: { [name in Name]?: unknown } = {}
+  let read: Options<Name>
   let unknownName: string | undefined
   try {
     unknownName = Object.keys(options).find((name) => !names.includes(name as Name))
-    for (const name of names) {
-      read[name] = (options as Options<Name>)[name]
-    }
+    read = pick(options as Options<Name>, names)
   } catch {
     throw codedError('ERR_MIZAN_OPTION', `${path} cannot be read: reading it threw an exception`)
   }

@@ -3,6 +3,7 @@
 import { type Cache, type CacheOptions, type PutOptions, type Scope, toCache } from './cache.ts'
 import type { Params } from './canonical.ts'
 import { native } from './native.ts'
+import { pick } from './pick.ts'
 
 /** Looks the default up at every call: another thread may configure it. */
 const defaultCache = toCache(native.defaultCache)
@@ -17,7 +18,10 @@ const defaultCache = toCache(native.defaultCache)
  * @throws `ERR_MIZAN_SECRET` or `ERR_MIZAN_OPTION`, naming the option.
  */
 export function configureCache(options: Partial<CacheOptions> = {}): Cache {
-  const { MIZAN_CACHE_REDIS_URL, MIZAN_CACHE_SECRET } = process.env
+  const { MIZAN_CACHE_REDIS_URL, MIZAN_CACHE_SECRET } = pick(process.env, [
+    'MIZAN_CACHE_REDIS_URL',
+    'MIZAN_CACHE_SECRET',
+  ])
   return toCache(native.configureDefault(options, MIZAN_CACHE_REDIS_URL || undefined, MIZAN_CACHE_SECRET || undefined))
 }
 

@@ -60,9 +60,14 @@ class ReadsOfKind<T extends Value> {
     if (this.#answersAtOnce || (isIdle() && !hasWaiting)) {
       return run((number) => this.#readOne(canonical, number))
     }
-    const copy = this.#peek?.(canonical)
-    if (copy !== undefined && copy !== null) {
-      return Promise.resolve(copy)
+    try {
+      const copy = this.#peek?.(canonical)
+      if (copy !== undefined && copy !== null) {
+        return Promise.resolve(copy)
+      }
+    } catch (error) {
+      // A copy that is not the text it is asked for as.
+      return Promise.reject(error)
     }
     if (!hasWaiting) {
       // When all code of this turn has run.

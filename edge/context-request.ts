@@ -54,7 +54,7 @@ async function entryOf(
   try {
     const key = await signKey(signer, route.name, { ...params }, user, route.rev)
     // In the address, the key keeps entries apart also where the zone's plan has no custom cache keys.
-    const query = [...route.params.filter((name) => name in params), KEY_PARAMETER]
+    const query = [...route.params.filter((name) => Object.hasOwn(params, name)), KEY_PARAMETER]
       .map((name) => `${name}=${encodeURIComponent(name === KEY_PARAMETER ? key : (params[name] ?? ''))}`)
       .join('&')
     return { key, tags: [contextTag(route.name), key], url: `${origin}${url.pathname}?${query}` }

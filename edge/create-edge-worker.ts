@@ -1,5 +1,6 @@
 /** The Worker: a module handler over a manifest and an origin. */
 
+import { pick } from '../binding/pick.ts'
 import { answerContext } from './context-request.ts'
 import { codedError } from './errors.ts'
 import { type Exchange, isMizan } from './exchange.ts'
@@ -54,16 +55,12 @@ export interface EdgeWorker<Env> {
 export function createEdgeWorker<Env extends EdgeEnv = EdgeEnv>(options: EdgeOptions<Env>): EdgeWorker<Env> {
   const unknown = Object.keys(options).find((name) => !['manifest', 'origin', 'identify', 'purge'].includes(name))
   if (unknown !== undefined) throw optionError(unknown, 'is not an option')
-  const { identify, purge } = options
-  const routes = new Routes(options.manifest)
-  const origin = readOrigin(options.origin)
+  const given = pick(options, ['manifest', 'origin', 'identify', 'purge'])
+  const routes = new Routes(given.manifest)
+  const origin = readOrigin(given.origin)
+  const { identify } = given
   if (identify !== undefined && typeof identify !== 'function') throw optionError('identify', 'must be a function')
-  if (purge !== undefined && !(typeof purge?.zoneId === 'string' && purge.zoneId !== '')) {
-    throw optionError('purge.zoneId', 'must be the id of a zone')
-  }
-  if (purge?.onFailure !== undefined && typeof purge.onFailure !== 'function') {
-    throw optionError('purge.onFailure', 'must be a function')
-  }
+  const purge = given.purge === undefined ? undefined : readPurge(given.purge)
   const queue = new PurgeQueue()
   const signerOf = signers()
 
@@ -129,8 +126,18 @@ async function identified<Env>(
   }
 }
 
+function readPurge<Env>(purge: EdgePurge<Env>): Required<EdgePurge<Env>> {
+  const { zoneId, onFailure = logFailure } = pick<EdgePurge<Env>, keyof EdgePurge<Env>>(purge ?? {}, [
+    'zoneId',
+    'onFailure',
+  ])
+  if (typeof zoneId !== 'string' || zoneId === '') throw optionError('purge.zoneId', 'must be the id of a zone')
+  if (typeof onFailure !== 'function') throw optionError('purge.onFailure', 'must be a function')
+  return { zoneId, onFailure }
+}
+
 function purgeCaller<Env extends EdgeEnv>(
-  { zoneId, onFailure = logFailure }: EdgePurge<Env>,
+  { zoneId, onFailure }: Required<EdgePurge<Env>>,
   env: Env,
   context: EdgeContext,
 ): PurgeCaller {

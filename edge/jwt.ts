@@ -8,6 +8,7 @@ import {
   type JWTVerifyGetKey,
   jwtVerify,
 } from 'jose'
+import { pick } from '../binding/pick.ts'
 import { codedError } from './errors.ts'
 import { longSecretBytes } from './signer.ts'
 
@@ -38,7 +39,14 @@ const MAX_CLOCK_TOLERANCE = 60
 export function identifyJwt<Env = unknown>(
   options: JwtOptions<Env>,
 ): (request: Request, env: Env) => Promise<string | null> {
-  const { jwks, secret, algorithms, audience, issuer, clockTolerance = 5 } = options
+  const {
+    jwks,
+    secret,
+    algorithms,
+    audience,
+    issuer,
+    clockTolerance = 5,
+  } = pick(options, ['jwks', 'secret', 'algorithms', 'audience', 'issuer', 'clockTolerance'])
   check((jwks === undefined) !== (secret === undefined), 'jwks', 'either this or options.secret must be given')
   const suitable = secret === undefined ? ASYMMETRIC : SYMMETRIC
   check(

@@ -1,5 +1,6 @@
 /** What the origin's manifest (`protocol.md` §7) tells the Worker. */
 
+import { pick } from '../binding/pick.ts'
 import { isContext } from './canonical.ts'
 import { codedError } from './errors.ts'
 
@@ -56,7 +57,7 @@ export class Routes {
     check(isRecord(manifest.contexts), 'contexts', 'must be an object')
     check(isRecord(manifest.mutations), 'mutations', 'must be an object')
     this.base = manifest.call.slice(0, -'call/'.length)
-    this.namesEntries = manifest.namesEntries === true
+    this.namesEntries = pick(manifest, ['namesEntries']).namesEntries === true
     for (const [name, context] of Object.entries(manifest.contexts)) this.#add(name, context)
     for (const [name, mutation] of Object.entries(manifest.mutations)) {
       check(isTexts(mutation?.affects), `mutations.${name}.affects`, 'must be an array of names')

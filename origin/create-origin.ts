@@ -1,3 +1,4 @@
+import { pick } from '../binding/pick.ts'
 import type { ContextDefinition, Identity, MutationDefinition } from './definitions.ts'
 import type { RequestHead, Service } from './dispatch.ts'
 import { execute, unauthenticated } from './dispatch.ts'
@@ -77,11 +78,11 @@ export function createOrigin<User extends Identity = never>(options: OriginOptio
   const service = makeService(options)
   return {
     context: (name, definition) => {
-      if (definition.auth === true) requireAuthenticate(options, `context ${name}`)
+      requireAuthenticate(options, definition, `context ${name}`)
       service.registry.addContext(name, definition as never)
     },
     mutation: (name, definition) => {
-      if (definition.auth === true) requireAuthenticate(options, `mutation ${name}`)
+      requireAuthenticate(options, definition, `mutation ${name}`)
       const mutation = service.registry.addMutation(name, definition as never)
       return async (args, call?: { readonly identity: User }) => {
         if (mutation.auth && !isUserId(call?.identity.id)) throw unauthenticated()
@@ -91,22 +92,28 @@ export function createOrigin<User extends Identity = never>(options: OriginOptio
       }
     },
     fetch: (request) => handleRequest(service, request),
-    node: (request, response) => {
-      void handleNodeRequest(service, request, response)
-    },
+    node: (request, response) => handleNodeRequest(service, request, response),
     manifest: () => makeManifest(service),
   }
 }
 
 function makeService<User extends Identity>(options: OriginOptions<User>): Service {
-  refuseUnknown('options', options, ['cache', 'authenticate', 'basePath', 'limits', 'onError'])
-  const { cache, authenticate = () => null, basePath = '/api/mizan', limits = {}, onError = console.error } = options
+  const {
+    cache,
+    authenticate = () => null,
+    basePath = '/api/mizan',
+    limits = {},
+    onError = console.error,
+  } = readOptions('options', options, ['cache', 'authenticate', 'basePath', 'limits', 'onError'])
   if (typeof cache?.lookup !== 'function') throw new TypeError('options.cache is not a cache')
   if (!/^(\/[A-Za-z0-9._~-]+)*$/.test(basePath)) {
     throw new TypeError('options.basePath is a path that starts with a slash and does not end with one')
   }
-  refuseUnknown('options.limits', limits, ['bodyBytes', 'waitMs', 'loadMs'])
-  const { bodyBytes = 1_048_576, waitMs = DEFAULT_WAIT_MS, loadMs = DEFAULT_LOAD_MS } = limits
+  const {
+    bodyBytes = 1_048_576,
+    waitMs = DEFAULT_WAIT_MS,
+    loadMs = DEFAULT_LOAD_MS,
+  } = readOptions('options.limits', limits, ['bodyBytes', 'waitMs', 'loadMs'])
   for (const [name, value] of Object.entries({ bodyBytes, waitMs, loadMs })) {
     if (!Number.isInteger(value) || value < 0 || value > LARGEST_TIMER) {
       throw new TypeError(`options.limits.${name} is an integer from 0 to ${LARGEST_TIMER}`)
@@ -118,11 +125,19 @@ function makeService<User extends Identity>(options: OriginOptions<User>): Servi
 /** A longer timer fires at once. */
 const LARGEST_TIMER = 2 ** 31 - 1
 
-function requireAuthenticate(options: { authenticate?: unknown }, where: string): void {
-  if (options.authenticate === undefined) throw new TypeError(`${where}: auth: true needs options.authenticate`)
+function requireAuthenticate(options: { authenticate?: unknown }, definition: { auth?: unknown }, where: string): void {
+  if (pick(definition, ['auth']).auth === true && pick(options, ['authenticate']).authenticate === undefined) {
+    throw new TypeError(`${where}: auth: true needs options.authenticate`)
+  }
 }
 
-function refuseUnknown(where: string, options: object, known: readonly string[]): void {
-  const stranger = Object.keys(options).find((name) => !known.includes(name))
+/** The options of these names; there may be no others. */
+function readOptions<Options extends object, Name extends keyof Options & string>(
+  where: string,
+  options: Options,
+  names: readonly Name[],
+): Pick<Options, Name> {
+  const stranger = Object.keys(options).find((name) => !names.includes(name as Name))
   if (stranger !== undefined) throw new TypeError(`${where}.${stranger} is not an option`)
+  return pick(options, names)
 }

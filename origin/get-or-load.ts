@@ -1,5 +1,7 @@
+import { pick } from '../binding/pick.ts'
 import type { Outcome } from './cache-status.ts'
 import { HttpError } from './http-errors.ts'
+import type { MaybePromise } from './maybe-promise.ts'
 import type { LookupResult, OriginCache, Params, Scope } from './origin-cache.ts'
 import { isCacheError } from './origin-cache.ts'
 
@@ -60,16 +62,25 @@ export async function getOrLoad(
   scope: LoadOptions | null | undefined,
   load: Load,
 ): Promise<string> {
-  const { userId = null, rev = 0, ttl, waitMs = DEFAULT_WAIT_MS, loadMs = DEFAULT_LOAD_MS } = scope ?? {}
+  const {
+    userId = null,
+    rev = 0,
+    ttl,
+    waitMs = DEFAULT_WAIT_MS,
+    loadMs = DEFAULT_LOAD_MS,
+  } = pick<LoadOptions, keyof LoadOptions>(scope ?? {}, ['userId', 'rev', 'ttl', 'waitMs', 'loadMs'])
   // Absent parameters are those of the call without any; to purge() they would mean the whole context.
   const entry = { cache, context, params: params ?? {}, scope: { userId, rev }, ttl, waitMs, loadMs, load }
   return (await readThrough(entry)).value
 }
 
-/** `getOrLoad`, saying also how the body came about. */
-export async function readThrough(entry: Entry): Promise<Loaded> {
+/** `getOrLoad`, saying also how the body came about, and at once where that is a hit in memory. */
+export function readThrough(entry: Entry): MaybePromise<Loaded> {
   const local = peek(entry)
-  if (local !== null) return { value: local, outcome: 'hit' }
+  return local === null ? lookUpOrLoad(entry) : { value: local, outcome: 'hit' }
+}
+
+async function lookUpOrLoad(entry: Entry): Promise<Loaded> {
   return proceed(entry, await lookup(entry), performance.now() + entry.waitMs)
 }
 

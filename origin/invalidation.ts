@@ -87,7 +87,7 @@ async function exactParams({ parameters }: Context, given: Args): Promise<Record
   }
   if (parameters.schema === null) return {}
   const result = await check(parameters.schema, { ...texts })
-  if ('issues' in result) return null
+  if (result.issues !== null) return null
   const params: Params = declared(parameters, result.value)
   const exact: Record<string, Scalar> = {}
   for (const name of parameters.names) {

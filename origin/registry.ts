@@ -1,3 +1,4 @@
+import { pick } from '../binding/pick.ts'
 import { compareCodePoints } from './code-points.ts'
 import type {
   Affected,
@@ -59,8 +60,8 @@ export class Registry {
     checkName('context', name)
     refuseKnown('context', name, this.contexts)
     const where = `context ${name}`
-    checkMembers(where, definition, ['params', 'auth', 'functions'])
-    const functions = Object.entries(definition.functions).map(
+    const { params, auth, functions: given } = readMembers(where, definition, ['params', 'auth', 'functions'])
+    const functions = Object.entries(given).map(
       ([functionName, value]) => [functionName, normalised(`function ${functionName}`, value)] as const,
     )
     if (functions.length === 0) throw new TypeError(`${where}: it has no functions`)
@@ -69,10 +70,10 @@ export class Registry {
       name,
       parameters: {
         context: name,
-        schema: definition.params ?? null,
-        names: definition.params === undefined ? [] : parameterNames(where, definition.params),
+        schema: params ?? null,
+        names: params === undefined ? [] : parameterNames(where, params),
       },
-      auth: flag(where, 'auth', definition.auth),
+      auth: flag(where, 'auth', auth),
       rev: Math.max(...functions.map(([, { rev }]) => rev)),
       ttl: ttls.length === 0 ? undefined : Math.min(...ttls),
       cached: functions.every(([, { cache }]) => cache),
@@ -92,19 +93,25 @@ export class Registry {
     checkName('mutation', name)
     refuseKnown('mutation', name, this.mutations)
     const where = `mutation ${name}`
-    checkMembers(where, definition, ['args', 'auth', 'private', 'affects', 'run'])
-    if (typeof definition.run !== 'function') throw new TypeError(`${where}: run is not a function`)
-    if (definition.args !== undefined) {
-      for (const argument of declaredNames(definition.args) ?? []) checkName(`${where}: argument`, argument)
+    const {
+      args,
+      auth: declaredAuth,
+      private: declaredPrivate,
+      affects = [],
+      run,
+    } = readMembers(where, definition, ['args', 'auth', 'private', 'affects', 'run'])
+    if (typeof run !== 'function') throw new TypeError(`${where}: run is not a function`)
+    if (args !== undefined) {
+      for (const argument of declaredNames(args) ?? []) checkName(`${where}: argument`, argument)
     }
-    const auth = flag(where, 'auth', definition.auth)
+    const auth = flag(where, 'auth', declaredAuth)
     const mutation: Mutation = {
       name,
-      schema: definition.args ?? null,
+      schema: args ?? null,
       auth,
-      private: flag(where, 'private', definition.private),
-      affects: (definition.affects ?? []).map((target) => this.#effect(where, auth, target)),
-      run: definition.run,
+      private: flag(where, 'private', declaredPrivate),
+      affects: affects.map((target) => this.#effect(where, auth, target)),
+      run,
     }
     this.mutations.set(name, mutation)
     return mutation
@@ -112,14 +119,11 @@ export class Registry {
 
   #effect(where: string, auth: boolean, target: string | Affected<object, boolean>): Effect {
     const affected = (typeof target === 'string' ? { context: target } : target) as AnyAffected
-    checkMembers(`${where}: affects`, affected, ['context', 'params', 'user'])
-    const context = this.contexts.get(affected.context) ?? this.#functions.get(affected.context)
+    const { context: name, params, user } = readMembers(`${where}: affects`, affected, ['context', 'params', 'user'])
+    const context = this.contexts.get(name) ?? this.#functions.get(name)
     if (context === undefined) {
-      throw new TypeError(
-        `${where}: affects ${JSON.stringify(affected.context)}, which is not a registered context or function`,
-      )
+      throw new TypeError(`${where}: affects ${JSON.stringify(name)}, which is not a registered context or function`)
     }
-    const { params, user } = affected
     if (typeof params === 'object') {
       const stranger = Object.keys(params).find((name) => !context.parameters.names.includes(name))
       if (stranger !== undefined) {
@@ -137,8 +141,7 @@ function normalised(
   value: ContextFunction<object, boolean, Identity> | FunctionDefinition<object, boolean, Identity>,
 ): { run: AnyContextFunction; rev: number; ttl: number | undefined; cache: boolean } {
   if (typeof value === 'function') return { run: value, rev: 0, ttl: undefined, cache: true }
-  checkMembers(where, value, ['run', 'rev', 'ttl', 'cache'])
-  const { run, rev = 0, ttl, cache } = value
+  const { run, rev = 0, ttl, cache } = readMembers(where, value, ['run', 'rev', 'ttl', 'cache'])
   if (typeof run !== 'function') throw new TypeError(`${where}: run is not a function`)
   if (!Number.isSafeInteger(rev) || rev < 0) throw new TypeError(`${where}: rev is an integer from 0 to 2^53 − 1`)
   if (ttl !== undefined && !(typeof ttl === 'number' && ttl > 0 && ttl <= LONGEST_TTL)) {
@@ -171,10 +174,15 @@ function refuseKnown(what: string, name: string, known: ReadonlyMap<string, unkn
 }
 
 /** A misspelt member, `Auth` for `auth`, would otherwise make a public context of a private one. */
-function checkMembers(where: string, definition: object, known: readonly string[]): void {
-  const stranger = Object.keys(definition).find((name) => !known.includes(name))
+function readMembers<Definition extends object, Name extends keyof Definition & string>(
+  where: string,
+  definition: Definition,
+  known: readonly Name[],
+): Pick<Definition, Name> {
+  const stranger = Object.keys(definition).find((name) => !known.includes(name as Name))
   if (stranger !== undefined)
     throw new TypeError(`${where}: ${JSON.stringify(stranger)} is not one of ${known.join(', ')}`)
+  return pick(definition, known)
 }
 
 function flag(where: string, name: string, value: boolean | undefined, otherwise = false): boolean {

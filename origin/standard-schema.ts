@@ -1,5 +1,7 @@
 import type { StandardJSONSchemaV1, StandardSchemaV1 } from '@standard-schema/spec'
+import { pick } from '../binding/pick.ts'
 import { HttpError } from './http-errors.ts'
+import { andThen, type MaybePromise } from './maybe-promise.ts'
 
 /** A schema of an object, from any library that implements Standard Schema: zod, valibot, arktype and others. */
 export type ObjectSchema = StandardSchemaV1<unknown, object>
@@ -14,31 +16,42 @@ export type Input<Schema extends ObjectSchema> = StandardSchemaV1.InferInput<Sch
 export type Output<Schema extends ObjectSchema> = StandardSchemaV1.InferOutput<Schema>
 
 type Result =
-  | { readonly value: Readonly<Record<string, unknown>> }
-  | { readonly issues: ReadonlyArray<StandardSchemaV1.Issue> }
+  | { readonly value: Readonly<Record<string, unknown>>; readonly issues: null }
+  | { readonly value: null; readonly issues: ReadonlyArray<StandardSchemaV1.Issue> }
+
+interface Validated {
+  value?: unknown
+  issues?: ReadonlyArray<StandardSchemaV1.Issue> | undefined
+}
 
 /** Runs a schema. An output that is not an object is a defect of the schema. */
-export async function check(schema: ObjectSchema, input: unknown): Promise<Result> {
-  const validating = schema['~standard'].validate(input)
-  const result = validating instanceof Promise ? await validating : validating
-  if (result.issues !== undefined) return { issues: result.issues }
-  if (typeof result.value !== 'object' || result.value === null) {
-    throw new TypeError('the output of a schema of parameters or arguments must be an object')
-  }
-  return { value: result.value as Readonly<Record<string, unknown>> }
+export function check(schema: ObjectSchema, input: unknown): MaybePromise<Result> {
+  return andThen(schema['~standard'].validate(input), (result: Validated) => {
+    const { value, issues } = pick(result, ['value', 'issues'])
+    if (issues !== undefined) return { value: null, issues }
+    if (typeof value !== 'object' || value === null) {
+      throw new TypeError('the output of a schema of parameters or arguments must be an object')
+    }
+    return { value: value as Readonly<Record<string, unknown>>, issues: null }
+  })
 }
 
 /** Runs a schema; what it refuses is answered with 422 and the schema's own issues. */
-export async function validated(schema: ObjectSchema, input: unknown, code: string): Promise<Record<string, unknown>> {
-  const result = await check(schema, input)
-  if ('value' in result) return result.value
-  throw new HttpError(422, code, MESSAGE, result.issues.map(describe))
+export function validated(
+  schema: ObjectSchema,
+  input: unknown,
+  code: string,
+): MaybePromise<Readonly<Record<string, unknown>>> {
+  return andThen(check(schema, input), (result) => {
+    if (result.issues === null) return result.value
+    throw new HttpError(422, code, MESSAGE, result.issues.map(describe))
+  })
 }
 
 const MESSAGE = 'The schema refused what was given; details says why.'
 
 function describe(issue: StandardSchemaV1.Issue): { path: (string | number)[]; message: string } {
-  const path = (issue.path ?? []).map((segment) => {
+  const path = (pick(issue, ['path']).path ?? []).map((segment) => {
     const key = typeof segment === 'object' ? segment.key : segment
     return typeof key === 'number' ? key : String(key)
   })

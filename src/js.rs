@@ -524,6 +524,13 @@ impl<'scope> Value<'scope> {
             .make(|result| node_api!(napi_get_property(self.env, self.raw, name.raw, result)))
     }
 
+    /// Whether an object has a property of this name, and does not inherit it.
+    pub fn has_own(self, name: Value<'scope>) -> Outcome<bool> {
+        let mut has = false;
+        node_api!(napi_has_own_property(self.env, self.raw, name.raw, &raw mut has))?;
+        Ok(has)
+    }
+
     /// An object's property by a name of ours.
     pub fn named(self, name: &CStr) -> Outcome<Value<'scope>> {
         self.env

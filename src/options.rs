@@ -218,8 +218,26 @@ impl<'scope> Options<'scope> {
     }
 
     fn get(&self, name: &str) -> Outcome<Option<Value<'scope>>> {
-        let value = self.readable(name, self.object.property(self.env.string(name)?))?;
+        let key = self.env.string(name)?;
+        if !self.readable(name, self.is_given(key))? {
+            return Ok(None);
+        }
+        let value = self.readable(name, self.object.property(key))?;
         Ok((value.kind()? != Kind::Undefined).then_some(value))
+    }
+
+    /// Whether the object has this member, or its class has. What every object inherits is not given: whoever can
+    /// pollute `Object.prototype` would otherwise give options to everybody.
+    fn is_given(&self, key: Value<'scope>) -> Outcome<bool> {
+        let everybodys = self.env.object()?.prototype()?;
+        let mut holder = self.object;
+        while holder.kind()? != Kind::Null && !holder.is_same(everybodys)? {
+            if holder.has_own(key)? {
+                return Ok(true);
+            }
+            holder = holder.prototype()?;
+        }
+        Ok(false)
     }
 
     fn text(&self, name: &str) -> Outcome<Option<String>> {

@@ -34,7 +34,7 @@ test('the error table has a row for every code, with its status', () => {
 })
 
 test('the option table has a row for every option, with its default', () => {
-  const names = [...source.matchAll(/refuseUnknown\('options(.*?)', \w+, \[(.*?)\]\)/g)].flatMap(
+  const names = [...source.matchAll(/readOptions\('options(.*?)', \w+, \[(.*?)\]\)/g)].flatMap(
     ([, limits = '', list = '']) => [...list.matchAll(/'(\w+)'/g)].map(([, name]) => `${limits}.${name}`.slice(1)),
   )
   const table = rows(section('Options'))

@@ -18,12 +18,13 @@ beforeEach(async () => {
   await observer.configResetStat()
 })
 
-/** What reads find that all begin before Redis answers the first of them. */
-async function whileRedisStands<T>(read: () => Promise<T>[]): Promise<T[]> {
+/** What reads find that all begin before Redis answers the first of them, which it does once they have `begun`. */
+async function whileRedisStands<T>(read: () => Promise<T>[], begun: () => boolean = () => true): Promise<T[]> {
   await server.pause()
   try {
     const reads = read()
     await new Promise((resolve) => setImmediate(resolve))
+    await eventually('the reads have begun', begun)
     server.resume()
     return await Promise.all(reads)
   } finally {
@@ -83,7 +84,11 @@ test('each kind of read is given its own kind of answer', async () => {
 
 test('of many lookups of one entry one is given the lease, and the others are told of it', async () => {
   const cache = open()
-  const found = await Promise.all(ids.map(() => cache.lookup('user', {})))
+  const found = await whileRedisStands(() => {
+    // Something to be under way beside, so that all of the lookups go together.
+    void cache.get('other', {})
+    return ids.map(() => cache.lookup('user', {}))
+  })
   const [lease] = found.flatMap(({ lease }) => lease ?? [])
   expect(lease).toBeDefined()
   expect(found.filter(({ lease }) => lease !== null)).toHaveLength(1)
@@ -112,7 +117,10 @@ test('a lease that stands at one of many keys is a miss of that key alone', asyn
 test('beyond maxInFlight the last of many reads miss, and the others do not', async () => {
   const cache = open({ maxInFlight: 100 })
   await cache.put('user', {}, 'x')
-  const found = await whileRedisStands(() => ids.map(() => cache.get('user', {})))
+  const found = await whileRedisStands(
+    () => ids.map(() => cache.get('user', {})),
+    () => cache.stats().failedReads === 200,
+  )
   expect(found).toEqual(ids.map((id) => (id < 100 ? 'x' : null)))
   expect(cache.stats()).toMatchObject({ failedReads: 200, inFlight: 0 })
 })

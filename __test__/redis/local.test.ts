@@ -73,6 +73,20 @@ describe('a copy', () => {
     expect(cache.stats().entries).toBe(0)
   })
 
+  test('that is not text rejects every read as text, alone and beside others', async () => {
+    const cache = open()
+    await cache.put('user', { id: 1 }, new Uint8Array([0xff]))
+    expect(await cache.getBytes('user', { id: 1 })).toEqual(new Uint8Array([0xff]))
+    const codeOf = (read: Promise<unknown>) => read.catch((error) => error.code)
+    const alone = await codeOf(cache.get('user', { id: 1 }))
+    const [, ...beside] = await Promise.all([
+      cache.get('user', { id: 2 }),
+      codeOf(cache.get('user', { id: 1 })),
+      codeOf(cache.lookup('user', { id: 1 })),
+    ])
+    expect([alone, ...beside]).toEqual(new Array(3).fill('ERR_MIZAN_VALUE_ENCODING'))
+  })
+
   test('is not kept with `local: false`', async () => {
     const cache = open({ local: false })
     await cache.put('user', { id: 1 }, 'old')

@@ -2,7 +2,6 @@ import { execFile } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 
-const PROGRAM = fileURLToPath(new URL('../process/memory-program.mjs', import.meta.url))
 const SAMPLES = 30
 
 /**
@@ -20,13 +19,46 @@ export interface MemoryRun {
 
 /** Runs put, get and purge in a process of their own, on entries that were never there before. */
 export async function runMemoryCampaign(url: string, cycles: number): Promise<MemoryRun> {
-  const args = ['--expose-gc', PROGRAM, url, `${cycles}`, `${SAMPLES}`]
-  const { stdout } = await promisify(execFile)(process.execPath, args)
-  const samples = stdout
-    .trim()
-    .split('\n')
-    .map((bytes) => Number(bytes) / 1024 / 1024)
-  const third = SAMPLES / 3
+  const lines = await linesOf('memory-program.mjs', [url, `${cycles}`, `${SAMPLES}`])
+  return memoryRun(lines.map((bytes) => Number(bytes) / 1024 / 1024))
+}
+
+/** What a process uses and lets go again and again; `leaks-program.mjs` says how. */
+export type LetGo = 'promises' | 'closed' | 'dropped' | 'unused' | 'workers'
+
+/** What a process holds. */
+export interface Held {
+  /** Open files, sockets among them. */
+  files: number
+  threads: number
+  /** What keeps Node alive. */
+  alive: number
+}
+
+export interface LeakRun {
+  before: Held
+  after: Held
+  memory: MemoryRun
+}
+
+/** Lets go in a process of its own, and gives everything that was let go the time to be gone. */
+export async function runLeakCampaign(url: string, what: LetGo, rounds: number, samples = SAMPLES): Promise<LeakRun> {
+  const lines = await linesOf('leaks-program.mjs', [url, what, `${rounds}`, `${samples}`])
+  const [before, ...others] = lines.slice(1).map((line): Held & { rss: number } => JSON.parse(line))
+  const after = others.at(-1)
+  if (before === undefined || after === undefined) throw new Error('the program has printed no samples')
+  const held = ({ files, threads, alive }: Held) => ({ files, threads, alive })
+  return { before: held(before), after: held(after), memory: memoryRun(others.map(({ rss }) => rss)) }
+}
+
+async function linesOf(program: string, args: string[]): Promise<string[]> {
+  const path = fileURLToPath(new URL(`../process/${program}`, import.meta.url))
+  const { stdout } = await promisify(execFile)(process.execPath, ['--expose-gc', path, ...args])
+  return stdout.trim().split('\n')
+}
+
+function memoryRun(samples: number[]): MemoryRun {
+  const third = Math.floor(samples.length / 3)
   return { samples, growth: median(samples.slice(2 * third)) - median(samples.slice(third, 2 * third)) }
 }
 

@@ -21,6 +21,7 @@ use tokio::{
 };
 
 use super::{
+    attempts::connect,
     local_tier::LocalTier,
     topology::{Link, Servers, pause_before_reconnecting},
 };
@@ -111,6 +112,11 @@ pub(super) struct NumberedLink {
 impl NumberedLink {
     pub fn is_cluster(&self) -> bool {
         matches!(self.link, Link::Cluster(_))
+    }
+
+    /// The link itself, whose calls have no deadline and open no circuit.
+    pub fn link(&self) -> Link {
+        self.link.clone()
     }
 }
 
@@ -316,11 +322,15 @@ impl Connection {
         let mut told = None;
         let mut broken = self.broken.subscribe();
         for number in 1.. {
-            let lost = Arc::new(Notify::new());
-            let attempt = self.connect(failures as usize, Arc::clone(&lost));
-            let attempt = timeout(self.connect_timeout, attempt).await;
+            let attempt = timeout(self.connect_timeout, self.connect(failures)).await;
             let failed = reason_of(&attempt);
-            if let Ok(Ok((link, is_tracked))) = attempt {
+            if let Some(reason) = failed
+                && told != failed
+            {
+                self.observers.tell(Event::Connection(ConnectionEvent::Failed(reason)));
+            }
+            told = failed;
+            if let Ok(Ok((link, lost, is_tracked))) = attempt {
                 let since = Instant::now();
                 self.unanswered.store(0, Relaxed);
                 if self.counters.connections.get() > 0 {
@@ -343,36 +353,26 @@ impl Connection {
                     continue;
                 }
             }
-            if let Some(reason) = failed
-                && told != failed
-            {
-                self.observers.tell(Event::Connection(ConnectionEvent::Failed(reason)));
-            }
-            told = failed;
             self.enter(State::Down);
             failures += 1;
             sleep(pause_before_reconnecting(failures)).await;
         }
     }
 
-    /// A link, and whether Redis tracks what is read on it.
-    async fn connect(&self, attempt: usize, lost: Arc<Notify>) -> RedisResult<(Link, bool)> {
-        let link = self.servers.connect(attempt, lost, self.local.as_ref()).await?;
-        let sent = Instant::now().into_std();
-        let is_tracked = match &self.local {
-            // A user who may not have this, or a server that does not know it, is one without copies.
-            Some(_) => cmd("CLIENT")
-                .arg("TRACKING")
-                .arg("ON")
-                .exec_async(&mut link.clone())
-                .await
-                .is_ok(),
-            None => false,
+    /// A link, what is notified when it is lost, and whether Redis tracks what is read on it.
+    async fn connect(&self, failures: u32) -> RedisResult<(Link, Arc<Notify>, bool)> {
+        let (link, lost) = connect(&self.servers, failures as usize, self.local.as_ref()).await?;
+        let Some(local) = &self.local else {
+            return Ok((link, lost, false));
         };
-        if let Some(local) = self.local.as_ref().filter(|_| is_tracked) {
+        let sent = Instant::now().into_std();
+        let mut command = cmd("CLIENT");
+        // A user who may not have this, or a server that does not know it, is one without copies.
+        let tracked = command.arg("TRACKING").arg("ON").exec_async(&mut link.clone()).await;
+        if tracked.is_ok() {
             local.trust(sent);
         }
-        Ok((link, is_tracked))
+        Ok((link, lost, tracked.is_ok()))
     }
 
     /// Renews the trust in copies for as long as the link answers. Never ends by itself.

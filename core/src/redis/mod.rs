@@ -3,11 +3,14 @@
 //! A read that Redis does not answer is a miss, a write is dropped; both are counted. A purge that Redis does not
 //! have is kept and retried, and what it covers is a miss here until then.
 
+mod attempts;
 mod broad_purge;
 mod connection;
 mod kept_purges;
 mod lease_scripts;
 mod local_tier;
+mod new_primaries;
+mod primaries;
 mod reads;
 mod topology;
 
@@ -26,6 +29,7 @@ use self::{
     kept_purges::{Kept, KeptPurges, Target},
     lease_scripts::{fill, milliseconds},
     local_tier::LocalTier,
+    new_primaries::owe_purges_to_new_primaries,
     topology::{Link, Servers},
 };
 use crate::{
@@ -269,6 +273,7 @@ impl Shared {
     async fn purge(self: Arc<Self>, target: Target) -> u64 {
         self.start();
         let deadline = self.connection.deadline();
+        self.kept.remember(target.clone());
         let permit = Arc::clone(&self.in_flight).try_acquire_owned();
         let task = tokio::spawn(async move {
             let deleted = match permit {
@@ -285,7 +290,7 @@ impl Shared {
                 }
             }
             if deleted.is_ok() {
-                self.kept.remember(target);
+                self.kept.remember_taken(target);
             } else {
                 self.counters.postponed_purges.increment();
                 self.kept.keep(target);
@@ -317,6 +322,8 @@ impl Shared {
     fn start(self: &Arc<Self>) {
         if self.connection.start() {
             tokio::spawn(Arc::clone(self).deliver_kept_purges());
+            let (connection, kept) = (Arc::clone(&self.connection), Arc::clone(&self.kept));
+            tokio::spawn(owe_purges_to_new_primaries(connection, kept));
         }
     }
 
