@@ -186,7 +186,7 @@ describe('on Redis', () => {
   test('a connection that cannot be made is told once for each reason', async () => {
     const server = await startServer({ config: ['requirepass right'] })
     const connection = listen('connection')
-    const cache = openCache({ redisUrl: `redis://:wrong@127.0.0.1:${server.port}`, connectTimeoutMs: 200 })
+    const cache = openCache({ redisUrl: `redis://:wrong@127.0.0.1:${server.port}`, connectTimeoutMs: 1_000 })
     await cache.get('user', {})
     await eventually('the refusal is told', () => connection.length > 0)
     await server.pause()
@@ -199,7 +199,8 @@ describe('on Redis', () => {
   test('calls that are not answered are told together', async () => {
     const server = await startServer()
     const [errors, log] = [listen('error'), readLog()]
-    const cache = openCache({ redisUrl: server.url, commandTimeoutMs: 100 })
+    // Long enough for all calls to begin before the first of them fail: later ones would return at once.
+    const cache = openCache({ redisUrl: server.url, commandTimeoutMs: 1_000 })
     await cache.put('user', {}, 'x')
     await server.pause()
     const reads = Array.from({ length: 1000 }, (_, id) => cache.get('user', { id }))

@@ -168,13 +168,14 @@ impl Connection {
         matches!(*self.state.borrow(), State::Closed)
     }
 
-    /// Ends the task and drops the link.
-    pub fn close(&self) {
+    /// Ends the task and drops the link. Says whether it was this call that did.
+    pub fn close(&self) -> bool {
         let last = self.state.send_replace(State::Closed);
         self.distrust();
         if matches!(last, State::Up(_)) {
             self.observers.tell(Event::Connection(ConnectionEvent::Closed));
         }
+        !matches!(last, State::Closed)
     }
 
     /// Resolves when there is a link, or false once the connection is closed.

@@ -193,9 +193,9 @@ impl Redis {
                 shared.kept.delivered().await;
             })
             .await;
-            shared.connection.close();
+            let was_open = shared.connection.close();
             let lacking = shared.kept.len();
-            if lacking > 0 {
+            if was_open && lacking > 0 {
                 shared.observers.tell(Event::PurgesGivenUp(lacking as u64));
             }
         }
@@ -332,7 +332,10 @@ impl Shared {
             let kept = tokio::select! {
                 biased;
                 kept = self.kept.waiting() => kept,
-                () = self.abandoned.notified() => return self.connection.close(),
+                () = self.abandoned.notified() => {
+                    self.connection.close();
+                    return;
+                }
                 () = self.connection.closed() => return,
             };
             if !self.connection.connected().await {
@@ -343,8 +346,10 @@ impl Shared {
                 if let Some(local) = &self.local {
                     local.forget_everything();
                 }
-                self.kept.settle(&kept);
-                self.observers.tell(Event::PurgesDelivered(kept.len() as u64));
+                let delivered = self.kept.settle(&kept);
+                if delivered > 0 {
+                    self.observers.tell(Event::PurgesDelivered(delivered as u64));
+                }
             } else {
                 sleep(PAUSE_BETWEEN_DELIVERIES).await;
             }
