@@ -3,9 +3,9 @@
 //! Events of the caches that an environment opened reach it by the same way.
 //!
 //! Whatever finishes on the runtime's thread is put on a list, and the first entry of a list wakes JavaScript, which is
-//! handed the whole list at once, with the events. The wake-up keeps the event loop alive only while operations are under way. When the
-//! environment is torn down the wake-up goes first, under the lock it is called under: no thread ever reaches for one
-//! that is gone, and what finishes later is dropped.
+//! handed the whole list at once, with the events. The wake-up keeps the event loop alive only while operations are
+//! under way. When the environment is torn down the wake-up goes first, under the lock it is called under: no thread
+//! ever reaches for one that is gone, and what finishes later is dropped.
 
 use std::{
     ffi::c_void,

@@ -78,9 +78,7 @@ async function main() {
     },
     heard: async () => {
       const stop = listen()
-      const cache = open(url)
-      await use(cache)
-      await cache.close()
+      await use(open(url))
       stop()
     },
     dropped: async () => await use(open(url)),

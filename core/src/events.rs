@@ -23,7 +23,7 @@ pub enum Event {
     },
     /// So many purges could not be done at once, and are kept.
     PurgesKept(u64),
-    /// Redis was given so many purges that it lacked, among them recent ones that are repeated on every new connection.
+    /// Redis was given so many purges that it lacked, or may have lacked: recent ones are repeated on new connections.
     PurgesDelivered(u64),
     /// The cache was closed, and so many purges that Redis lacks are given up.
     PurgesGivenUp(u64),
