@@ -493,12 +493,15 @@ async fn observers_are_told_what_happens_to_the_connection_and_to_purges() {
     assert!(events.has(Event::Connection(ConnectionEvent::Lost)));
     assert_eq!(cache.purge(Purge::Context("user")).await, Ok(0));
     assert!(events.has(Event::PurgesKept(1)));
+    until("an attempt to fail", async || {
+        events.has(Event::Connection(ConnectionEvent::Failed(Reason::Broken)))
+    })
+    .await;
     server.restart().await;
     until("the delivery to be told", async || {
         events.has(Event::PurgesDelivered(1))
     })
     .await;
-    assert!(events.has(Event::Connection(ConnectionEvent::Failed(Reason::Broken))));
     cache.close().await;
     assert!(events.has(Event::Connection(ConnectionEvent::Closed)));
 }
