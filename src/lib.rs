@@ -6,6 +6,7 @@
 mod answer;
 mod completions;
 mod default_cache;
+mod events;
 mod js;
 mod operations;
 mod options;
@@ -94,7 +95,9 @@ fn open_cache<'scope>(
     [options, ..]: Arguments<'scope>,
 ) -> Outcome<Value<'scope>> {
     let config = read_config(env, options, env.undefined()?, env.undefined()?)?;
-    operations(env, Some(Held::open(&config)?), completions)
+    let held = Held::open(&config)?;
+    completions.observe(env, &held.cache)?;
+    operations(env, Some(held), completions)
 }
 
 fn configure_default<'scope>(
@@ -103,5 +106,7 @@ fn configure_default<'scope>(
     [options, fallback_url, fallback_secret, ..]: Arguments<'scope>,
 ) -> Outcome<Value<'scope>> {
     let config = read_config(env, options, fallback_url, fallback_secret)?;
-    operations(env, Some(default_cache::configure(config)?), completions)
+    let held = default_cache::configure(config)?;
+    completions.observe(env, &held.cache)?;
+    operations(env, Some(held), completions)
 }

@@ -6,6 +6,8 @@ pub mod cache;
 pub mod canonical;
 pub mod config;
 pub mod error;
+pub mod events;
+pub mod histogram;
 pub mod key;
 pub mod lease;
 pub mod memory;

@@ -16,7 +16,6 @@ use std::{
 
 use ::redis::{
     Cmd, RedisResult, Value,
-    aio::ConnectionLike,
     cluster_routing::{RoutingInfo, SingleNodeRoutingInfo},
     cmd,
 };
@@ -75,7 +74,7 @@ struct Queue {
 #[derive(Default)]
 struct Waiting {
     scope: Scope,
-    purges: Vec<oneshot::Sender<Arc<Deleted>>>,
+    purges: Vec<oneshot::Sender<Result<Arc<Deleted>, Failure>>>,
 }
 
 /// The broad purges of one cache.
@@ -85,24 +84,25 @@ pub(super) struct BroadPurges {
 }
 
 impl BroadPurges {
-    /// Deletes contexts, or everything of this protocol if there are none. `None` when the pass failed.
+    /// Deletes contexts, or everything of this protocol if there are none.
     pub async fn purge<'a>(
         self: &Arc<Self>,
         connection: &Arc<Connection>,
         contexts: Option<impl Iterator<Item = &'a str>>,
-    ) -> Option<Arc<Deleted>> {
+    ) -> Result<Arc<Deleted>, Failure> {
         let (sender, receiver) = oneshot::channel();
         if self.enqueue(contexts, sender) {
             tokio::spawn(Arc::clone(self).run_passes(Arc::clone(connection)));
         }
-        receiver.await.ok()
+        // Nobody answers where the pass panicked.
+        receiver.await.unwrap_or(Err(Failure::Broken))
     }
 
     /// Whether no pass runs, so that the caller must start one.
     fn enqueue<'a>(
         &self,
         contexts: Option<impl Iterator<Item = &'a str>>,
-        purge: oneshot::Sender<Arc<Deleted>>,
+        purge: oneshot::Sender<Result<Arc<Deleted>, Failure>>,
     ) -> bool {
         let mut queue = self.lock();
         let waiting = queue.waiting.get_or_insert_default();
@@ -119,19 +119,23 @@ impl BroadPurges {
             // In a task of its own, so that a panic fails this pass and not the queue.
             let connection = Arc::clone(&connection);
             let pass = tokio::spawn(async move {
-                run_pass(&connection, &waiting.scope)
-                    .await
-                    .map(|it| (it, waiting.purges))
+                let deleted = run_pass(&connection, &waiting.scope).await.map(Arc::new);
+                (deleted, waiting.purges)
             });
-            let Ok(Ok((deleted, purges))) = pass.await else {
+            let (deleted, mut purges) = pass.await.unwrap_or((Err(Failure::Broken), Vec::new()));
+            if deleted.is_err() {
                 // Those that waited for this pass have waited for a deadline already; they need not for another.
-                self.lock().waiting = None;
-                continue;
-            };
-            let deleted = Arc::new(deleted);
+                purges.extend(
+                    self.lock()
+                        .waiting
+                        .take()
+                        .into_iter()
+                        .flat_map(|waiting| waiting.purges),
+                );
+            }
             for purge in purges {
                 // A purge whose caller went away has been done all the same.
-                let _ = purge.send(Arc::clone(&deleted));
+                let _ = purge.send(deleted.clone());
             }
         }
     }
@@ -247,7 +251,7 @@ async fn send_to(link: Link, node: Option<&String>, command: Cmd) -> RedisResult
             };
             cluster.route_command(command, RoutingInfo::SingleNode(node)).await
         }
-        (mut link, _) => link.req_packed_command(&command).await,
+        (mut link, _) => command.query_async(&mut link).await,
     }
 }
 
