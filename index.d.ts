@@ -48,6 +48,11 @@ interface SentinelOptions {
   /** Whether the primary is reached by TLS; `false` by default. */
   tls?: boolean | undefined;
 }
+/** How copies of what is in Redis are kept. */
+interface LocalOptions {
+  /** The bound in bytes; 33,554,432 (32 MiB) by default. */
+  maxBytes?: number | undefined;
+}
 /** The options of a cache. All are checked when it is made; an unknown one is an error. */
 interface CacheOptions {
   /** What keys are signed with: text, taken as its UTF-8, or bytes; at least 32 bytes. */
@@ -64,8 +69,11 @@ interface CacheOptions {
   ttl?: number | undefined;
   /** Milliseconds that a lease is held; 10,000 by default, 1 to 600,000. */
   leaseMs?: number | undefined;
-  /** Copies in this process's own memory: there are none yet, so only `false` is accepted. */
-  local?: false | undefined;
+  /**
+  * Copies in this process's own memory of what it read from Redis, which Redis says when to drop; the most recently
+  * used, up to `maxBytes`, 33,554,432 (32 MiB) by default. `false` keeps none, and is the only choice with `cluster`.
+  */
+  local?: LocalOptions | false | undefined;
   /** The bound in bytes when entries are in memory; 67,108,864 (64 MiB) by default. */
   maxBytes?: number | undefined;
   /** The largest value in bytes; a larger one is not stored, and what stood in its place goes. 8,388,608 (8 MiB) by default. */
@@ -81,6 +89,8 @@ interface CacheOptions {
 interface CacheStats {
   /** Reads that found a value. */
   hits: number;
+  /** Hits among them on copies in this process of what is in Redis. */
+  localHits: number;
   /** Reads that found none, for whatever reason; `peek` is not counted where it finds none. */
   misses: number;
   /** Values stored. */
@@ -105,9 +115,9 @@ interface CacheStats {
   reconnects: number;
   /** Calls under way on Redis. */
   inFlight: number;
-  /** Entries in memory, leases included; 0 on Redis. */
+  /** Entries in memory, leases included; on Redis the copies in this process. */
   entries: number;
-  /** Bytes in memory, by the measure of `maxBytes`; 0 on Redis. */
+  /** Bytes in memory, or of copies, by the measure of `maxBytes`. */
   bytes: number;
   /**
   * Whether Redis is asked: `idle` before the first call, `connecting` during it, `closed` while connected, `open`
@@ -133,7 +143,7 @@ declare class Cache {
   constructor(options: CacheOptions);
   /** The key of a call, as {@link deriveCacheKey} derives it with the secret of this cache. */
   deriveKey(context: string, params?: Params | null, scope?: Scope): string;
-  /** The value, if it is in this process's memory; never a round trip. On Redis it is always `null`. */
+  /** The value, if it or a copy of it is in this process's memory; never a round trip. */
   peek(context: string, params?: Params | null, scope?: Scope): string | null;
   /**
   * The value as text, or `null`; takes no lease. Rejects with `ERR_MIZAN_VALUE_ENCODING` if the stored bytes are not
@@ -206,4 +216,4 @@ declare function cachePurge(context: string, params?: Params | null, scope?: Sco
 */
 declare function deriveCacheKey(secret: string | Uint8Array, context: string, params?: Params | null, userId?: string | number | bigint | null, rev?: number): string;
 //#endregion
-export { Cache, type CacheOptions, type CacheStats, type Lookup, type ParamValue, type Params, type PutOptions, type Scope, type SentinelOptions, cacheGet, cachePurge, cachePut, configureCache, deriveCacheKey };
+export { Cache, type CacheOptions, type CacheStats, type LocalOptions, type Lookup, type ParamValue, type Params, type PutOptions, type Scope, type SentinelOptions, cacheGet, cachePurge, cachePut, configureCache, deriveCacheKey };

@@ -37,6 +37,7 @@ class Arm {
   readonly name: string
   readonly measurements: Measurement[] = []
   readonly #process: ChildProcess
+  readonly #ended: Promise<unknown>
   #address = ''
 
   constructor(name: string, kind: string, bytes: number, redisUrl: string) {
@@ -44,6 +45,7 @@ class Arm {
     this.#process = spawn(process.execPath, ['--import', 'tsx', SERVER, kind, String(bytes), redisUrl], {
       stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
     })
+    this.#ended = once(this.#process, 'exit')
   }
 
   async listens(): Promise<void> {
@@ -71,9 +73,8 @@ class Arm {
   }
 
   async stop(): Promise<void> {
-    const gone = once(this.#process, 'exit')
     this.#process.kill()
-    await gone
+    await this.#ended
   }
 
   async #processorTime(): Promise<number> {
@@ -82,11 +83,10 @@ class Arm {
   }
 
   async #told<T>(): Promise<T> {
-    const [message] = await Promise.race([
-      once(this.#process, 'message'),
-      once(this.#process, 'exit').then(() => Promise.reject(new Error(`the server of ${this.name} ended`))),
-    ])
-    return message
+    return await new Promise((resolve, reject) => {
+      this.#process.once('message', (message) => resolve(message as T))
+      void this.#ended.then(() => reject(new Error(`the server of ${this.name} ended`)))
+    })
   }
 }
 

@@ -5,6 +5,7 @@ import { run } from './completions.ts'
 import { codedError } from './errors.ts'
 import { type CacheOperations, type LookupAnswer, native } from './native.ts'
 import { pick } from './pick.ts'
+import { type Reads, readsOf } from './reads.ts'
 
 /** Whose entry it is, and of which revision. */
 export interface Scope {
@@ -51,6 +52,12 @@ export interface SentinelOptions {
   tls?: boolean | undefined
 }
 
+/** How copies of what is in Redis are kept. */
+export interface LocalOptions {
+  /** The bound in bytes; 33,554,432 (32 MiB) by default. */
+  maxBytes?: number | undefined
+}
+
 /** The options of a cache. All are checked when it is made; an unknown one is an error. */
 export interface CacheOptions {
   /** What keys are signed with: text, taken as its UTF-8, or bytes; at least 32 bytes. */
@@ -67,8 +74,11 @@ export interface CacheOptions {
   ttl?: number | undefined
   /** Milliseconds that a lease is held; 10,000 by default, 1 to 600,000. */
   leaseMs?: number | undefined
-  /** Copies in this process's own memory: there are none yet, so only `false` is accepted. */
-  local?: false | undefined
+  /**
+   * Copies in this process's own memory of what it read from Redis, which Redis says when to drop; the most recently
+   * used, up to `maxBytes`, 33,554,432 (32 MiB) by default. `false` keeps none, and is the only choice with `cluster`.
+   */
+  local?: LocalOptions | false | undefined
   /** The bound in bytes when entries are in memory; 67,108,864 (64 MiB) by default. */
   maxBytes?: number | undefined
   /** The largest value in bytes; a larger one is not stored, and what stood in its place goes. 8,388,608 (8 MiB) by default. */
@@ -85,6 +95,8 @@ export interface CacheOptions {
 export interface CacheStats {
   /** Reads that found a value. */
   hits: number
+  /** Hits among them on copies in this process of what is in Redis. */
+  localHits: number
   /** Reads that found none, for whatever reason; `peek` is not counted where it finds none. */
   misses: number
   /** Values stored. */
@@ -109,9 +121,9 @@ export interface CacheStats {
   reconnects: number
   /** Calls under way on Redis. */
   inFlight: number
-  /** Entries in memory, leases included; 0 on Redis. */
+  /** Entries in memory, leases included; on Redis the copies in this process. */
   entries: number
-  /** Bytes in memory, by the measure of `maxBytes`; 0 on Redis. */
+  /** Bytes in memory, or of copies, by the measure of `maxBytes`. */
   bytes: number
   /**
    * Whether Redis is asked: `idle` before the first call, `connecting` during it, `closed` while connected, `open`
@@ -133,6 +145,7 @@ const openedCaches = new WeakMap<object, CacheOperations>()
  */
 export class Cache {
   readonly #operations: CacheOperations
+  readonly #reads: Reads
 
   /**
    * Makes a cache, without any I/O: it connects on its first use, in the background.
@@ -141,12 +154,17 @@ export class Cache {
    */
   constructor(options: CacheOptions) {
     this.#operations = openedCaches.get(options) ?? native.openCache(options)
+    this.#reads = readsOf(this.#operations)
   }
 
   /** The functions behind `this`, which is anything where a method was taken off its cache. */
   static #of(cache: Cache): CacheOperations {
+    return Cache.#check(cache).#operations
+  }
+
+  static #check(cache: Cache): Cache {
     if (typeof cache === 'object' && cache !== null && #operations in cache) {
-      return cache.#operations
+      return cache
     }
     throw codedError('ERR_MIZAN_OPTION', 'this is not a Cache: call the method on the cache that it belongs to')
   }
@@ -156,7 +174,7 @@ export class Cache {
     return Cache.#of(this).key(writeCall(context, params, scope))
   }
 
-  /** The value, if it is in this process's memory; never a round trip. On Redis it is always `null`. */
+  /** The value, if it or a copy of it is in this process's memory; never a round trip. */
   peek(context: string, params?: Params | null, scope?: Scope): string | null {
     return Cache.#of(this).peek(writeCall(context, params, scope))
   }
@@ -166,16 +184,14 @@ export class Cache {
    * UTF-8.
    */
   get(context: string, params?: Params | null, scope?: Scope): Promise<string | null> {
-    const operations = Cache.#of(this)
-    const canonical = writeCall(context, params, scope)
-    return run((number) => operations.get(canonical, number))
+    const { text } = Cache.#check(this).#reads
+    return text.read(writeCall(context, params, scope))
   }
 
   /** The value as bytes of its own, or `null`; takes no lease. */
   getBytes(context: string, params?: Params | null, scope?: Scope): Promise<Uint8Array | null> {
-    const operations = Cache.#of(this)
-    const canonical = writeCall(context, params, scope)
-    return run((number) => operations.getBytes(canonical, number))
+    const { bytes } = Cache.#check(this).#reads
+    return bytes.read(writeCall(context, params, scope))
   }
 
   /**
@@ -183,9 +199,8 @@ export class Cache {
    * lease, so that a value read before the purge is never stored after it.
    */
   lookup(context: string, params?: Params | null, scope?: Scope): Promise<Lookup> {
-    const operations = Cache.#of(this)
-    const canonical = writeCall(context, params, scope)
-    return run((number) => operations.lookup(canonical, number)).then(toLookup)
+    const { lookup } = Cache.#check(this).#reads
+    return lookup.read(writeCall(context, params, scope)).then(toLookup)
   }
 
   /**

@@ -22,6 +22,11 @@ export function run<T>(start: (number: number) => Answer<T>): Promise<T> {
   })
 }
 
+/** Whether no operation's answer is still to come. */
+export function isIdle(): boolean {
+  return waiting.size === 0
+}
+
 /** Settles what has ended: numbers and answers in turns, numbers and errors in turns. */
 export function settle(resolved: unknown[], rejected: unknown[]): void {
   for (let index = 0; index < resolved.length; index += 2) {

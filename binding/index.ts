@@ -9,6 +9,7 @@ export {
   Cache,
   type CacheOptions,
   type CacheStats,
+  type LocalOptions,
   type Lookup,
   type PutOptions,
   type Scope,

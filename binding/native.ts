@@ -15,11 +15,20 @@ export type LookupAnswer = string | [lease: string | null, held: string | null] 
 
 /** The functions of one cache. Canonical forms must be those of `canonicalForm`. */
 export interface CacheOperations {
+  /** Whether every operation has its answer at once: entries are in memory. */
+  readonly answersAtOnce: boolean
+  /** Whether there may be copies in this process of what is in Redis. */
+  readonly hasCopies: boolean
   key(canonical: string): string
   peek(canonical: string): string | null
+  peekBytes(canonical: string): Uint8Array | null
   get(canonical: string, number: number): Answer<string | null>
   getBytes(canonical: string, number: number): Answer<Uint8Array | null>
   lookup(canonical: string, number: number): Answer<LookupAnswer>
+  /** Reads of many calls, each of whose canonical forms ends with a line feed; an answer that failed is an `Error`. */
+  getMany(canonicals: string, number: number): Answer<(string | null | Error)[]>
+  getBytesMany(canonicals: string, number: number): Answer<(Uint8Array | null | Error)[]>
+  lookupMany(canonicals: string, number: number): Answer<(LookupAnswer | Error)[]>
   put(canonical: string, value: unknown, ttl: unknown, lease: unknown, number: number): Answer<boolean>
   purgeEntry(canonical: string, number: number): Answer<number>
   purgeContext(context: unknown, number: number): Answer<number>

@@ -12,18 +12,16 @@ export interface Answer {
 
 /**
  * The one place where responses are made: whatever they say, nobody who does not speak Mizan may keep them
- * (`protocol.md` §6).
+ * (`protocol.md` §6). The headers given become the answer's own.
  */
-export function answer(status: number, body: string, headers: Readonly<Record<string, string>> = {}): Answer {
-  // A copy by spreading costs more than the whole rest of a hit.
-  const all: Record<string, string> = Object.assign({}, headers)
-  if (body !== '') all['Content-Type'] = 'application/json'
-  all['Cache-Control'] = 'no-store'
-  return { status, headers: all, body }
+export function answer(status: number, body: string, headers: Record<string, string> = {}): Answer {
+  if (body !== '') headers['Content-Type'] = 'application/json'
+  headers['Cache-Control'] = 'no-store'
+  return { status, headers, body }
 }
 
 /** The answer to a call that failed. Only an `HttpError` speaks to the client. */
-export function failure(error: unknown, headers: Readonly<Record<string, string>> = {}): Answer {
+export function failure(error: unknown, headers: Record<string, string> = {}): Answer {
   const { status, code, message, details } = error instanceof HttpError ? error : INTERNAL
   return answer(status, errorBody(code, message, details), headers)
 }

@@ -92,9 +92,7 @@ export function createOrigin<User extends Identity = never>(options: OriginOptio
       }
     },
     fetch: (request) => handleRequest(service, request),
-    node: (request, response) => {
-      void handleNodeRequest(service, request, response)
-    },
+    node: (request, response) => handleNodeRequest(service, request, response),
     manifest: () => makeManifest(service),
   }
 }

@@ -3,7 +3,7 @@ import { type Answer, answer, errorBody, failure } from './answer.ts'
 import { deterministicJson } from './bundle.ts'
 import { cacheStatus } from './cache-status.ts'
 import type { Identity } from './definitions.ts'
-import { type LoadCall, readThrough, runLoad } from './get-or-load.ts'
+import { type LoadCall, type Loaded, readThrough, runLoad } from './get-or-load.ts'
 import { HttpError } from './http-errors.ts'
 import { invalidationTargets, makePurges, planPurges, scopeOf } from './invalidation.ts'
 import {
@@ -14,6 +14,7 @@ import {
   type InvalidationTarget,
   KEY_PARAMETER,
 } from './invalidation-header.ts'
+import { andThen, type MaybePromise } from './maybe-promise.ts'
 import type { OriginCache, Params, UserId } from './origin-cache.ts'
 import { readParameters } from './parameters.ts'
 import type { Context, Mutation, Registry } from './registry.ts'
@@ -53,46 +54,36 @@ export interface Executed {
   readonly invalidate: readonly InvalidationTarget[]
 }
 
-/** Answers a request. It never rejects. */
-export async function dispatch(service: Service, request: OriginRequest): Promise<Answer> {
+/** Answers a request, at once where nothing is to be waited for. It neither throws nor rejects. */
+export function dispatch(service: Service, request: OriginRequest): MaybePromise<Answer> {
   try {
-    return await route(service, request)
+    const answering = route(service, request)
+    return answering instanceof Promise ? answering.catch((error) => refuse(service, error)) : answering
   } catch (error) {
     return refuse(service, error)
   }
 }
 
 /** `GET {base}/ctx/{context}/`: from the cache, or by its functions (`protocol.md` §6). */
-export async function handleContextFetch(
+export function handleContextFetch(
   service: Service,
   name: string,
   query: string,
   head: RequestHead,
-): Promise<Answer> {
+): MaybePromise<Answer> {
   const context = service.registry.contexts.get(name)
   if (context === undefined) throw new HttpError(404, 'unknown_context', 'There is no such context.')
-  const caller = context.auth ? await identify(service, head) : null
-  const params = await readParameters(context.parameters, query)
-  const load = (call: LoadCall) => runFunctions(context, params, caller?.identity ?? null, call)
-  const { cache, limits } = service
-  if (!context.cached) return answer(200, await runLoad(load, limits.loadMs), cacheStatus('bypassed'))
-  const scope = scopeOf(context, caller?.userId ?? null)
-  const { waitMs, loadMs } = limits
-  const { value, outcome } = await readThrough({
-    cache,
-    context: name,
-    params,
-    scope,
-    ttl: context.ttl,
-    waitMs,
-    loadMs,
-    load,
-  })
-  const headers = cacheStatus(outcome)
-  // Tells the Edge Worker, when it asks, which entry this is.
-  const entry = query.includes(KEY_PARAMETER) ? formatEntry(name, params) : null
-  if (entry !== null) headers[ENTRY_HEADER] = entry
-  return answer(200, value, headers)
+  return andThen(context.auth ? identify(service, head) : null, (caller) =>
+    andThen(readParameters(context.parameters, query), (params) =>
+      andThen(readContext(service, context, params, caller), ({ value, outcome }) => {
+        const headers = cacheStatus(outcome)
+        // Tells the Edge Worker, when it asks, which entry this is.
+        const entry = context.cached && query.includes(KEY_PARAMETER) ? formatEntry(name, params) : null
+        if (entry !== null) headers[ENTRY_HEADER] = entry
+        return answer(200, value, headers)
+      }),
+    ),
+  )
 }
 
 /** `POST {base}/call/`: validates, runs, purges, and only then answers (`protocol.md` §6). */
@@ -138,47 +129,54 @@ export async function execute(
   return { result, invalidate }
 }
 
+interface Caller {
+  readonly identity: Identity
+  readonly userId: UserId
+}
+
 /** Who asks, or 401. The id is read once, so that what is checked is what the key carries. */
-async function identify(service: Service, head: RequestHead): Promise<{ identity: Identity; userId: UserId }> {
-  const identity = await service.authenticate(head)
-  const userId = identity?.id
-  if (identity === null || identity === undefined || !isUserId(userId)) throw unauthenticated()
-  return { identity, userId }
+function identify(service: Service, head: RequestHead): MaybePromise<Caller> {
+  return andThen(service.authenticate(head), (identity) => {
+    const userId = identity?.id
+    if (identity === null || identity === undefined || !isUserId(userId)) throw unauthenticated()
+    return { identity, userId }
+  })
 }
 
 export function unauthenticated(): HttpError {
   return new HttpError(401, 'unauthenticated', 'This needs a signed-in user.')
 }
 
-async function route(service: Service, request: OriginRequest): Promise<Answer> {
+function route(service: Service, request: OriginRequest): MaybePromise<Answer> {
   const [path, query] = splitTarget(request.target)
   if (path.startsWith(service.basePath)) {
     const rest = path.slice(service.basePath.length)
     const name = /^\/ctx\/([^/]+)\/$/.exec(rest)?.[1]
     if (name !== undefined) {
-      return onlyWith(['GET', 'HEAD'], request, () => handleContextFetch(service, name, query, request))
+      return wrongMethod(request, READING) ?? handleContextFetch(service, name, query, request)
     }
     if (rest === '/call/') {
-      return onlyWith(['POST'], request, async () =>
-        handleMutationCall(service, await readJson(service, request), request),
+      return (
+        wrongMethod(request, CALLING) ??
+        andThen(readJson(service, request), (body) => handleMutationCall(service, body, request))
       )
     }
   }
   throw new HttpError(404, 'not_found', 'There is nothing at this address.')
 }
 
-async function onlyWith(
-  methods: readonly string[],
-  request: OriginRequest,
-  handle: () => Promise<Answer>,
-): Promise<Answer> {
-  if (methods.includes(request.method)) return handle()
+const READING = ['GET', 'HEAD']
+const CALLING = ['POST']
+
+/** The answer to any other method, and null to one of these. */
+function wrongMethod(request: OriginRequest, methods: readonly string[]): Answer | null {
+  if (methods.includes(request.method)) return null
   const allow = { Allow: [...methods, 'OPTIONS'].join(', ') }
   if (request.method === 'OPTIONS') return answer(204, '', allow)
   return answer(405, errorBody('method_not_allowed', `Allowed here: ${allow.Allow}.`), allow)
 }
 
-async function readJson(service: Service, request: OriginRequest): Promise<string> {
+function readJson(service: Service, request: OriginRequest): Promise<string> {
   const [type = ''] = (request.headers.get('content-type') ?? '').split(';')
   if (type.trim().toLowerCase() !== 'application/json' || request.headers.get('content-encoding') !== null) {
     throw new HttpError(415, 'unsupported_media_type', 'A call is application/json, without a content encoding.')
@@ -215,6 +213,20 @@ function isRecord(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
+/** The body of a context: from the cache, where it may be, or by its functions. */
+function readContext(
+  { cache, limits: { waitMs, loadMs } }: Service,
+  context: Context,
+  params: Params,
+  caller: Caller | null,
+): MaybePromise<Loaded> {
+  const load = (call: LoadCall) => runFunctions(context, params, caller?.identity ?? null, call)
+  if (!context.cached) return runLoad(load, loadMs).then((value) => ({ value, outcome: 'bypassed' }))
+  const { name, ttl } = context
+  const scope = scopeOf(context, caller?.userId ?? null)
+  return readThrough({ cache, context: name, params, scope, ttl, waitMs, loadMs, load })
+}
+
 /** All functions of a context at once, as one bundle: complete, or none of it. */
 async function runFunctions(
   context: Context,
@@ -237,7 +249,7 @@ async function run(mutation: Mutation, args: object, identity: Identity | null):
 }
 
 /** Reports what is the server's own fault, and answers. */
-function refuse(service: Service, error: unknown, headers: Readonly<Record<string, string>> = {}): Answer {
+function refuse(service: Service, error: unknown, headers: Record<string, string> = {}): Answer {
   try {
     if (!(error instanceof HttpError)) service.onError(error)
     return failure(error, headers)

@@ -1,6 +1,7 @@
 import { pick } from '../binding/pick.ts'
 import type { Outcome } from './cache-status.ts'
 import { HttpError } from './http-errors.ts'
+import type { MaybePromise } from './maybe-promise.ts'
 import type { LookupResult, OriginCache, Params, Scope } from './origin-cache.ts'
 import { isCacheError } from './origin-cache.ts'
 
@@ -73,10 +74,13 @@ export async function getOrLoad(
   return (await readThrough(entry)).value
 }
 
-/** `getOrLoad`, saying also how the body came about. */
-export async function readThrough(entry: Entry): Promise<Loaded> {
+/** `getOrLoad`, saying also how the body came about, and at once where that is a hit in memory. */
+export function readThrough(entry: Entry): MaybePromise<Loaded> {
   const local = peek(entry)
-  if (local !== null) return { value: local, outcome: 'hit' }
+  return local === null ? lookUpOrLoad(entry) : { value: local, outcome: 'hit' }
+}
+
+async function lookUpOrLoad(entry: Entry): Promise<Loaded> {
   return proceed(entry, await lookup(entry), performance.now() + entry.waitMs)
 }
 

@@ -1,6 +1,8 @@
+import type { Answer } from './answer.ts'
 import { BodyReader, incompleteBody } from './body-reader.ts'
 import type { OriginRequest, Service } from './dispatch.ts'
 import { dispatch } from './dispatch.ts'
+import { andThen } from './maybe-promise.ts'
 
 /** What is read of a request of `node:http`. */
 export interface NodeRequest {
@@ -21,17 +23,22 @@ export interface NodeRequest {
 export interface NodeResponse {
   readonly headersSent: boolean
   writeHead(status: number, headers: Record<string, string>): unknown
-  end(body?: string): unknown
+  end(body: string, encoding: 'latin1' | 'utf8'): unknown
 }
 
 /** Answers a request of `node:http`. */
-export async function handleNodeRequest(service: Service, request: NodeRequest, response: NodeResponse): Promise<void> {
-  const { status, headers, body } = await dispatch(service, fromNodeRequest(request))
+export function handleNodeRequest(service: Service, request: NodeRequest, response: NodeResponse): void {
+  void andThen(dispatch(service, fromNodeRequest(request)), (answer) => send(request, response, answer))
+}
+
+function send(request: NodeRequest, response: NodeResponse, { status, headers, body }: Answer): void {
   // Somebody else has answered meanwhile, as a middleware does whose time is over.
   if (response.headersSent) return
-  if (body !== '') headers['Content-Length'] = String(Buffer.byteLength(body))
+  const length = Buffer.byteLength(body)
+  if (body !== '') headers['Content-Length'] = String(length)
   response.writeHead(status, headers)
-  response.end(request.method === 'HEAD' ? '' : body)
+  // Text that is ASCII is the same bytes in both, and node:http writes the first faster.
+  response.end(request.method === 'HEAD' ? '' : body, length === body.length ? 'latin1' : 'utf8')
 }
 
 function fromNodeRequest(request: NodeRequest): OriginRequest {

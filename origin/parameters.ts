@@ -1,4 +1,5 @@
 import { HttpError } from './http-errors.ts'
+import { andThen, type MaybePromise } from './maybe-promise.ts'
 import type { Params } from './origin-cache.ts'
 import type { ObjectSchema } from './standard-schema.ts'
 import { validated } from './standard-schema.ts'
@@ -18,10 +19,10 @@ export interface Parameters {
  * Only declared ones are looked at: what a stranger adds to an address must not make an entry of its own. The schema
  * coerces them before they reach the key, so that `05` and `5` are one entry.
  */
-export async function readParameters(parameters: Parameters, query: string): Promise<Params> {
+export function readParameters(parameters: Parameters, query: string): MaybePromise<Params> {
   if (parameters.schema === null) return {}
   const given = parseQuery(query, parameters.names)
-  return declared(parameters, await validated(parameters.schema, given, 'invalid_params'))
+  return andThen(validated(parameters.schema, given, 'invalid_params'), (output) => declared(parameters, output))
 }
 
 /**
@@ -45,16 +46,23 @@ export function declared(parameters: Parameters, output: Readonly<Record<string,
 function parseQuery(query: string, names: readonly string[]): Record<string, string> {
   // Without a prototype: to a schema a parameter that is not given must not seem to be, as `constructor` would.
   const given: Record<string, string> = Object.create(null)
-  for (const pair of query.split('&')) {
-    const equals = pair.indexOf('=')
-    const name = decode(equals < 0 ? pair : pair.slice(0, equals))
+  for (let start = 0, end = 0; start < query.length; start = end + 1) {
+    end = indexOrEnd(query, '&', start)
+    const pair = query.slice(start, end)
+    const equals = indexOrEnd(pair, '=', 0)
+    const name = decode(pair.slice(0, equals))
     if (!names.includes(name)) continue
     if (Object.hasOwn(given, name)) {
       throw new HttpError(400, 'duplicate_parameter', `The parameter ${name} is given more than once.`)
     }
-    given[name] = equals < 0 ? '' : decode(pair.slice(equals + 1))
+    given[name] = decode(pair.slice(equals + 1))
   }
   return given
+}
+
+function indexOrEnd(text: string, character: string, start: number): number {
+  const index = text.indexOf(character, start)
+  return index < 0 ? text.length : index
 }
 
 function decode(text: string): string {

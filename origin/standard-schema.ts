@@ -1,6 +1,7 @@
 import type { StandardJSONSchemaV1, StandardSchemaV1 } from '@standard-schema/spec'
 import { pick } from '../binding/pick.ts'
 import { HttpError } from './http-errors.ts'
+import { andThen, type MaybePromise } from './maybe-promise.ts'
 
 /** A schema of an object, from any library that implements Standard Schema: zod, valibot, arktype and others. */
 export type ObjectSchema = StandardSchemaV1<unknown, object>
@@ -18,24 +19,33 @@ type Result =
   | { readonly value: Readonly<Record<string, unknown>>; readonly issues: null }
   | { readonly value: null; readonly issues: ReadonlyArray<StandardSchemaV1.Issue> }
 
+interface Validated {
+  value?: unknown
+  issues?: ReadonlyArray<StandardSchemaV1.Issue> | undefined
+}
+
 /** Runs a schema. An output that is not an object is a defect of the schema. */
-export async function check(schema: ObjectSchema, input: unknown): Promise<Result> {
-  const validating = schema['~standard'].validate(input)
-  const result: { value?: unknown; issues?: ReadonlyArray<StandardSchemaV1.Issue> | undefined } =
-    validating instanceof Promise ? await validating : validating
-  const { value, issues } = pick(result, ['value', 'issues'])
-  if (issues !== undefined) return { value: null, issues }
-  if (typeof value !== 'object' || value === null) {
-    throw new TypeError('the output of a schema of parameters or arguments must be an object')
-  }
-  return { value: value as Readonly<Record<string, unknown>>, issues: null }
+export function check(schema: ObjectSchema, input: unknown): MaybePromise<Result> {
+  return andThen(schema['~standard'].validate(input), (result: Validated) => {
+    const { value, issues } = pick(result, ['value', 'issues'])
+    if (issues !== undefined) return { value: null, issues }
+    if (typeof value !== 'object' || value === null) {
+      throw new TypeError('the output of a schema of parameters or arguments must be an object')
+    }
+    return { value: value as Readonly<Record<string, unknown>>, issues: null }
+  })
 }
 
 /** Runs a schema; what it refuses is answered with 422 and the schema's own issues. */
-export async function validated(schema: ObjectSchema, input: unknown, code: string): Promise<Record<string, unknown>> {
-  const result = await check(schema, input)
-  if (result.issues === null) return result.value
-  throw new HttpError(422, code, MESSAGE, result.issues.map(describe))
+export function validated(
+  schema: ObjectSchema,
+  input: unknown,
+  code: string,
+): MaybePromise<Readonly<Record<string, unknown>>> {
+  return andThen(check(schema, input), (result) => {
+    if (result.issues === null) return result.value
+    throw new HttpError(422, code, MESSAGE, result.issues.map(describe))
+  })
 }
 
 const MESSAGE = 'The schema refused what was given; details says why.'

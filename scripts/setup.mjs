@@ -4,13 +4,22 @@ import { stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { collect, findInPath, installWithApt, PlainError, root, run } from './system.mjs'
 
-/** Installs the npm packages unless those of this very lock file are there. */
-export async function installPackages() {
-  const installed = await changedAt('node_modules/.package-lock.json')
-  if (installed === undefined || installed < /** @type {number} */ (await changedAt('package-lock.json'))) {
+/**
+ * Installs the npm packages of a directory unless those of its very lock file are there.
+ * @param {string} [directory] below the root
+ */
+export async function installPackages(directory = '.') {
+  const installed = await changedAt(join(directory, 'node_modules', '.package-lock.json'))
+  if (
+    installed === undefined ||
+    installed < /** @type {number} */ (await changedAt(join(directory, 'package-lock.json')))
+  ) {
     // Not `npm ci`: it refuses a lock file that was written where the packages of some other platform were not to be had.
-    if (!(await run('npm', ['install', '--no-save', '--no-audit', '--no-fund', '--loglevel=error']))) {
-      throw new PlainError('npm could not install the packages of package-lock.json: see its message above.')
+    const options = ['--no-save', '--no-audit', '--no-fund', '--loglevel=error']
+    if (!(await run('npm', ['--prefix', directory, 'install', ...options]))) {
+      throw new PlainError(
+        `npm could not install the packages of ${join(directory, 'package-lock.json')}: see its message above.`,
+      )
     }
   }
 }

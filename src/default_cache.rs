@@ -18,6 +18,8 @@ pub struct Held {
     pub cache: Cache,
     /// Whether its operations need the runtime.
     pub is_remote: bool,
+    /// Whether it may have copies in this process of what is in Redis.
+    pub has_copies: bool,
     /// Whether it was closed.
     pub closed: Arc<AtomicBool>,
 }
@@ -28,9 +30,14 @@ impl Held {
     /// # Errors
     /// `Secret` or `Option`, for what is out of range.
     pub fn open(config: &Config) -> Result<Self, Error> {
+        let has_copies = match &config.backend {
+            BackendConfig::Memory { .. } => false,
+            BackendConfig::Redis(redis) => redis.local_max_bytes.is_some(),
+        };
         Ok(Self {
             cache: Cache::new(config)?,
             is_remote: matches!(config.backend, BackendConfig::Redis(_)),
+            has_copies,
             closed: Arc::default(),
         })
     }

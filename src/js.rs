@@ -197,12 +197,19 @@ impl<'scope> Env<'scope> {
 
     /// A string.
     pub fn string(self, text: &str) -> Outcome<Value<'scope>> {
+        self.utf8(text.as_bytes())
+    }
+
+    /// A string of UTF-8.
+    pub fn utf8(self, text: &[u8]) -> Outcome<Value<'scope>> {
         let (start, length) = (text.as_ptr().cast::<c_char>(), text.len().cast_signed());
-        // ASCII is copied as it is, where UTF-8 is decoded.
-        if text.is_ascii() {
-            return self.make(|result| node_api!(napi_create_string_latin1(self, start, length, result)));
-        }
         self.make(|result| node_api!(napi_create_string_utf8(self, start, length, result)))
+    }
+
+    /// A string of ASCII, which is copied as it is.
+    pub fn latin1(self, text: &[u8]) -> Outcome<Value<'scope>> {
+        let (start, length) = (text.as_ptr().cast::<c_char>(), text.len().cast_signed());
+        self.make(|result| node_api!(napi_create_string_latin1(self, start, length, result)))
     }
 
     /// A `Uint8Array` with a copy of these bytes.

@@ -10,7 +10,7 @@ use std::{
 
 use bytes::Bytes;
 use mizan_cache_core::{
-    cache::{Purge, PutOptions},
+    cache::{Cache, Purge, PutOptions},
     canonical::Canonical,
     config::MAX_TTL,
     error::{Error, ErrorCode},
@@ -18,7 +18,7 @@ use mizan_cache_core::{
 };
 
 use crate::{
-    answer::{self, Answer},
+    answer::{Answer, Text},
     completions::Completions,
     default_cache::{self, Held},
     js::{ARGUMENTS, Body, Env, Failure, Kind, Outcome, Value, internal},
@@ -46,12 +46,16 @@ pub fn operations<'scope>(
         held,
         completions: Rc::clone(completions),
     });
-    let functions: [(&std::ffi::CStr, Body<Handle>); 11] = [
+    let functions: [(&std::ffi::CStr, Body<Handle>); 15] = [
         (c"key", key),
         (c"peek", peek),
+        (c"peekBytes", peek_bytes),
         (c"get", get),
         (c"getBytes", get_bytes),
         (c"lookup", lookup),
+        (c"getMany", get_many),
+        (c"getBytesMany", get_bytes_many),
+        (c"lookupMany", lookup_many),
         (c"put", put),
         (c"purgeEntry", purge_entry),
         (c"purgeContext", purge_context),
@@ -63,12 +67,23 @@ pub fn operations<'scope>(
     for (name, body) in functions {
         object.set(name, env.function(&name.to_string_lossy(), &handle, body)?)?;
     }
+    let (answers_at_once, has_copies) = match &handle.held {
+        Some(held) => (!held.is_remote, held.has_copies),
+        None => (false, true),
+    };
+    object.set(c"answersAtOnce", env.boolean(answers_at_once)?)?;
+    object.set(c"hasCopies", env.boolean(has_copies)?)?;
     Ok(object)
 }
 
 impl Handle {
     fn held(&self) -> Result<Held, Error> {
         self.held.clone().map_or_else(default_cache::current, Ok)
+    }
+
+    /// A value in this process; none where there is no cache, which the read that follows tells.
+    fn copy(&self, canonical: &Canonical) -> Option<Bytes> {
+        self.held().ok()?.cache.peek(canonical)
     }
 
     /// Starts an operation and returns its answer, a rejection, or `undefined` where the answer is still to come.
@@ -94,6 +109,35 @@ impl Handle {
         self.completions.start(env, number.number()?, operation)?;
         env.undefined()
     }
+
+    /// Starts reads of many calls. On Redis they begin on the runtime's thread, which has the time for it.
+    fn run_many<'scope, T, Read>(
+        &self,
+        env: Env<'scope>,
+        [canonicals, number, ..]: Arguments<'scope>,
+        read: fn(&Cache, Vec<Canonical>) -> Read,
+        answer: fn(T) -> Answer,
+    ) -> Outcome<Value<'scope>>
+    where
+        T: Send + 'static,
+        Read: Future<Output = Result<Vec<T>, Error>> + Send + 'static,
+    {
+        let canonicals = canonicals.ascii()?;
+        let held = match self.held() {
+            Ok(held) => held,
+            Err(error) => return env.rejection(&error),
+        };
+        let cache = held.cache.clone();
+        let operation = async move {
+            let answers = read(&cache, canonicals_of(&canonicals)?).await?;
+            Ok(Answer::Many(answers.into_iter().map(answer).collect()))
+        };
+        if !held.is_remote {
+            return self.run(env, number, |_| Box::pin(operation));
+        }
+        self.completions.start(env, number.number()?, operation)?;
+        env.undefined()
+    }
 }
 
 fn settled(env: Env<'_>, result: Result<Answer, Error>) -> Outcome<Value<'_>> {
@@ -103,13 +147,25 @@ fn settled(env: Env<'_>, result: Result<Answer, Error>) -> Outcome<Value<'_>> {
 
 /// The canonical form of a call, as `canonicalForm` or its equal in JavaScript wrote it.
 pub fn read_canonical(text: Value<'_>) -> Outcome<Canonical> {
-    let text = String::from_utf8(text.ascii()?).map_err(|_| internal("a canonical form that is not ASCII"))?;
+    Ok(canonical_of(text.ascii()?)?)
+}
+
+/// Many canonical forms, of which each ends with a line feed: none holds one.
+fn canonicals_of(text: &[u8]) -> Result<Vec<Canonical>, Error> {
+    let lines = text.split_inclusive(|byte| *byte == b'\n');
+    lines
+        .map(|line| canonical_of(line[..line.len() - 1].to_vec()))
+        .collect()
+}
+
+fn canonical_of(text: Vec<u8>) -> Result<Canonical, Error> {
+    let text = String::from_utf8(text).map_err(|_| internal("a canonical form that is not ASCII"))?;
     let context_length = text
         .bytes()
         .skip(CONTEXT_START)
         .take_while(|byte| *byte != b'"')
         .count();
-    Ok(Canonical::from_written(text, context_length)?)
+    Canonical::from_written(text, context_length)
 }
 
 const CONTEXT_START: usize = r#"{"c":""#.len();
@@ -121,8 +177,20 @@ fn key<'scope>(env: Env<'scope>, handle: &Rc<Handle>, [canonical, ..]: Arguments
 
 fn peek<'scope>(env: Env<'scope>, handle: &Rc<Handle>, [canonical, ..]: Arguments<'scope>) -> Outcome<Value<'scope>> {
     let canonical = read_canonical(canonical)?;
-    match handle.held()?.cache.peek(&canonical) {
-        Some(value) => answer::text(env, &value),
+    match handle.copy(&canonical) {
+        Some(value) => Text::from(value).into_value(env),
+        None => env.null(),
+    }
+}
+
+fn peek_bytes<'scope>(
+    env: Env<'scope>,
+    handle: &Rc<Handle>,
+    [canonical, ..]: Arguments<'scope>,
+) -> Outcome<Value<'scope>> {
+    let canonical = read_canonical(canonical)?;
+    match handle.copy(&canonical) {
+        Some(value) => env.bytes(&value),
         None => env.null(),
     }
 }
@@ -135,7 +203,7 @@ fn get<'scope>(
     let canonical = read_canonical(canonical)?;
     handle.run(env, number, |held| {
         let read = held.cache.get(&canonical);
-        Box::pin(async { read.await.map(Answer::Text) })
+        Box::pin(async { read.await.map(Answer::text) })
     })
 }
 
@@ -159,8 +227,24 @@ fn lookup<'scope>(
     let canonical = read_canonical(canonical)?;
     handle.run(env, number, |held| {
         let lookup = held.cache.lookup(&canonical);
-        Box::pin(async { lookup.await.map(Answer::Lookup) })
+        Box::pin(async { lookup.await.map(Answer::lookup) })
     })
+}
+
+fn get_many<'scope>(env: Env<'scope>, handle: &Rc<Handle>, arguments: Arguments<'scope>) -> Outcome<Value<'scope>> {
+    handle.run_many(env, arguments, Cache::get_many, Answer::text)
+}
+
+fn get_bytes_many<'scope>(
+    env: Env<'scope>,
+    handle: &Rc<Handle>,
+    arguments: Arguments<'scope>,
+) -> Outcome<Value<'scope>> {
+    handle.run_many(env, arguments, Cache::get_many, Answer::Bytes)
+}
+
+fn lookup_many<'scope>(env: Env<'scope>, handle: &Rc<Handle>, arguments: Arguments<'scope>) -> Outcome<Value<'scope>> {
+    handle.run_many(env, arguments, Cache::lookup_many, Answer::lookup)
 }
 
 fn put<'scope>(
@@ -227,6 +311,7 @@ fn stats<'scope>(env: Env<'scope>, handle: &Rc<Handle>, _: Arguments<'scope>) ->
     let object = env.object()?;
     for (name, count) in [
         (c"hits", stats.hits),
+        (c"localHits", stats.local_hits),
         (c"misses", stats.misses),
         (c"stores", stats.stores),
         (c"refusedStores", stats.refused_stores),

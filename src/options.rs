@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use mizan_cache_core::{
     config::{
-        BackendConfig, Config, DEFAULT_COMMAND_TIMEOUT, DEFAULT_CONNECT_TIMEOUT, DEFAULT_LEASE_TIME, DEFAULT_MAX_BYTES,
-        DEFAULT_MAX_IN_FLIGHT, DEFAULT_MAX_VALUE_BYTES, DEFAULT_TTL, RedisConfig, Topology, check_memory, check_redis,
+        BackendConfig, Config, DEFAULT_COMMAND_TIMEOUT, DEFAULT_CONNECT_TIMEOUT, DEFAULT_LEASE_TIME,
+        DEFAULT_LOCAL_MAX_BYTES, DEFAULT_MAX_BYTES, DEFAULT_MAX_IN_FLIGHT, DEFAULT_MAX_VALUE_BYTES, DEFAULT_TTL,
+        RedisConfig, Topology, check_local, check_memory, check_redis,
     },
     error::{Error, ErrorCode},
 };
@@ -38,11 +39,6 @@ pub fn read_config<'scope>(
     fallback_secret: Value<'scope>,
 ) -> Outcome<Config> {
     let options = Options::new(env, "options", options, &NAMES)?;
-    if let Some(local) = options.get("local")?
-        && (local.kind()? != Kind::Boolean || local.boolean()?)
-    {
-        return Err(options.error("local", "must be false: there is no local tier yet"));
-    }
     let secret = match options.get("secret")? {
         Some(secret) => read_secret("options.secret", secret)?,
         None => read_secret("options.secret", fallback_secret)?,
@@ -92,11 +88,17 @@ fn read_backend<'scope>(
         .duration("connectTimeoutMs", 1_000.0)?
         .unwrap_or(DEFAULT_CONNECT_TIMEOUT);
     let max_in_flight = options.integer("maxInFlight")?.unwrap_or(DEFAULT_MAX_IN_FLIGHT);
+    let local = read_local(env, options)?;
     // Also of the backend that is not used: where Redis is may depend on the place a program runs at.
     check_memory(max_bytes)?;
     check_redis(command_timeout, connect_timeout, max_in_flight)?;
     Ok(match topology {
         Some(topology) => BackendConfig::Redis(RedisConfig {
+            local_max_bytes: match local {
+                Local::Off => None,
+                Local::Bounded(max_bytes) => Some(max_bytes),
+                Local::Default => (!matches!(topology, Topology::Cluster { .. })).then_some(DEFAULT_LOCAL_MAX_BYTES),
+            },
             topology,
             command_timeout,
             connect_timeout,
@@ -104,6 +106,28 @@ fn read_backend<'scope>(
         }),
         None => BackendConfig::Memory { max_bytes },
     })
+}
+
+/// What is said of copies in this process.
+enum Local {
+    Default,
+    Off,
+    Bounded(u64),
+}
+
+fn read_local<'scope>(env: Env<'scope>, options: &Options<'scope>) -> Outcome<Local> {
+    let Some(local) = options.get("local")? else {
+        return Ok(Local::Default);
+    };
+    match local.kind()? {
+        Kind::Boolean if !local.boolean()? => return Ok(Local::Off),
+        Kind::Object if !local.is_array()? => {}
+        _ => return Err(options.error("local", "must be false or an object")),
+    }
+    let local = Options::new(env, "options.local", local, &["maxBytes"])?;
+    let max_bytes = local.integer("maxBytes")?.unwrap_or(DEFAULT_LOCAL_MAX_BYTES);
+    check_local(max_bytes)?;
+    Ok(Local::Bounded(max_bytes))
 }
 
 fn read_sentinel<'scope>(env: Env<'scope>, sentinel: Value<'scope>) -> Outcome<Topology> {

@@ -165,7 +165,13 @@ const optionsPositions = (open: Pass): Position[] => {
     sentinel('tls', (value) => verdict(value === undefined || typeof value === 'boolean')),
     option('ttl', 'OPTION TTL', positive),
     option('leaseMs', 'OPTION LEASE', positive),
-    option('local', 'OPTION', (value) => verdict(value === undefined || value === false)),
+    option('local', 'OPTION', (value) => {
+      if (value === undefined || value === false) return 'accepted'
+      return typeof value === 'object' && value !== null ? 'either' : 'refused'
+    }),
+    position('options.local.maxBytes', 'OPTION', positive, (value) =>
+      openAndClose({ secret: SECRET, local: { maxBytes: value } }),
+    ),
     option('maxBytes', 'OPTION', positive),
     option('maxValueBytes', 'OPTION', positive),
     option('commandTimeoutMs', 'OPTION', positive),

@@ -52,6 +52,7 @@ describe.each(['fetch', 'node'] as const)('contexts through %s', (transport) => 
     )
     await send('/api/mizan/ctx/user/?user_id=5')
     await vi.waitFor(async () => expect(await cache.get('user', { user_id: 5 })).toBe('{"user_profile":"é"}'))
+    expect((await send('/api/mizan/ctx/user/?user_id=5')).text).toBe('{"user_profile":"é"}')
     await cache.put('user', { user_id: 6 }, '{"user_profile":"of another origin"}')
     expect((await send('/api/mizan/ctx/user/?user_id=6')).text).toBe('{"user_profile":"of another origin"}')
   })

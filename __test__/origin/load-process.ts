@@ -10,7 +10,7 @@ export type ToLoader = { readonly callers: number; readonly waitMs: number } | {
 export type FromLoader = 'ready' | 'loading' | { readonly given: readonly string[] }
 
 const [secret = '', redisUrl = ''] = process.argv.slice(2)
-const cache = new Cache({ secret, redisUrl })
+const cache = new Cache({ secret, redisUrl, local: false, commandTimeoutMs: 20_000 })
 const loads: ((value: string) => void)[] = []
 
 function send(message: FromLoader): void {

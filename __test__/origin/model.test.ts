@@ -67,7 +67,9 @@ describe.each(BACKENDS)('on %s', (backend) => {
       server = await RedisServer.start()
       other = await OtherOrigin.start(server.url)
     }
-    cache = new Cache(server === undefined ? { secret: SECRET } : { secret: SECRET, redisUrl: server.url })
+    cache = new Cache(
+      server === undefined ? { secret: SECRET } : { secret: SECRET, redisUrl: server.url, local: false },
+    )
   })
 
   afterAll(async () => {

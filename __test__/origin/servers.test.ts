@@ -87,3 +87,26 @@ test('route handlers as Next has them', async () => {
     return receive(handlers[method](new Request(`http://origin.test${path}`, init)))
   })
 })
+
+test('what is in memory is answered before the handler returns: a hit waits for nothing', async () => {
+  const cache = openCache()
+  const origin = createOrigin({ cache, authenticate })
+  origin.context('user', {
+    params: z.object({ user_id: z.string() }),
+    auth: true,
+    functions: { user_name: () => 'Ann' },
+  })
+  await cache.put('user', { user_id: '1' }, '{"user_name":"Ann"}', { userId: 'ann' })
+  const end = vi.fn()
+  origin.node(
+    {
+      method: 'GET',
+      url: '/api/mizan/ctx/user/?user_id=1',
+      headers: { 'x-user': 'ann' },
+      readableEnded: false,
+      on: () => {},
+    },
+    { headersSent: false, writeHead: () => {}, end },
+  )
+  expect(end.mock.calls[0]?.[0]).toBe('{"user_name":"Ann"}')
+})

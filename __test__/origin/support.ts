@@ -9,7 +9,7 @@ export const SECRET = 'a secret of the tests, 32 bytes or more'
 
 /** A cache in memory, or on the Redis of `options`, that is closed when the test is over. */
 export function openCache(options: Partial<CacheOptions> = {}): Cache {
-  const cache = new Cache({ secret: SECRET, ...options })
+  const cache = new Cache({ secret: SECRET, local: false, ...options })
   onTestFinished(() => cache.close())
   return cache
 }

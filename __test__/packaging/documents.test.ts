@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { promisify } from 'node:util'
 import * as everything from '@mizan/cache'
 import { expect, test } from 'vitest'
+import benchmarks from '../../bench/package.json' with { type: 'json' }
 import manifest from '../../package.json' with { type: 'json' }
 import { root } from '../../scripts/system.mjs'
 
@@ -61,6 +62,7 @@ test('the option table has a row for every option, with its default', async () =
   for (const [option, constant] of Object.entries({
     ttl: 'TTL',
     leaseMs: 'LEASE_TIME',
+    local: 'LOCAL_MAX_BYTES',
     maxBytes: 'MAX_BYTES',
     maxValueBytes: 'MAX_VALUE_BYTES',
     commandTimeoutMs: 'COMMAND_TIMEOUT',
@@ -124,6 +126,9 @@ test('every dependency has its line, and no line is left over', async () => {
   const lines = (heading: string) => rows(section(document, heading)).map(firstCode).sort()
   expect(lines('## npm')).toEqual(Object.keys(manifest.dependencies))
   expect(lines('## npm, for development')).toEqual(Object.keys(manifest.devDependencies).sort())
+  expect(lines('## npm, for benchmarks')).toEqual(
+    Object.keys({ ...benchmarks.dependencies, ...benchmarks.devDependencies }).sort(),
+  )
   expect(lines('## Rust, core')).toEqual(await crates('core/Cargo.toml'))
   expect(lines('## Rust, addon')).toEqual(await crates('Cargo.toml'))
   expect(lines('## Rust, fuzz targets')).toEqual(await crates('core/fuzz/Cargo.toml'))

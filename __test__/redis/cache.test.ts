@@ -47,7 +47,6 @@ describe('entries', () => {
     expect(await cache.get('user', params, scope)).toBe('{"name":"Ayşe 😀"}')
     expect(await cache.getBytes('user', params, scope)).toEqual(new TextEncoder().encode('{"name":"Ayşe 😀"}'))
     expect(await cache.lookup('user', params, scope)).toEqual({ value: '{"name":"Ayşe 😀"}', lease: null, held: null })
-    expect(cache.peek('user', params, scope)).toBe(null)
     expect(await keys()).toEqual([cache.deriveKey('user', params, scope)])
   })
 

@@ -328,7 +328,7 @@ describe('on Redis', () => {
   })
 
   test('large and binary values fill as they are', async () => {
-    const cache = open()
+    const cache = open({ commandTimeoutMs: 20_000 })
     const value = new Uint8Array(8 * 1024 * 1024).map((_, index) => (index * 7 + (index >> 9)) & 255)
     const lease = await takeLease(cache, 'user')
     expect(await cache.put('user', {}, value, { lease })).toBe(true)

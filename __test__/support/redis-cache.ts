@@ -10,19 +10,22 @@ const PROGRAM = fileURLToPath(new URL('cache-process.mjs', import.meta.url))
 /** What tests call on a cache, whether it lives in this process or in another. */
 export type CacheCalls = Pick<Cache, 'get' | 'lookup' | 'put' | 'purge' | 'clear' | 'close'>
 
-/** A cache that is closed when the test is over. */
+/**
+ * A cache that is closed when the test is over. Unless asked for it keeps no copies of what is in Redis: most tests look
+ * at Redis itself, or at what holds for several processes at once.
+ */
 export function openCache(options: Partial<CacheOptions> = {}): Cache {
-  const cache = new Cache({ secret: SECRET, ...options })
+  const cache = new Cache({ secret: SECRET, local: false, ...options })
   onTestFinished(() => cache.close())
   return cache
 }
 
-/** A cache in a process of its own, which ends when the test is over. */
+/** As {@link openCache}, in a process of its own, which ends when the test is over. */
 export async function openCacheInProcess(
   options: Partial<CacheOptions>,
   environment: NodeJS.ProcessEnv = {},
 ): Promise<CacheCalls> {
-  const child = fork(PROGRAM, [JSON.stringify({ secret: SECRET, ...options })], {
+  const child = fork(PROGRAM, [JSON.stringify({ secret: SECRET, local: false, ...options })], {
     env: { ...process.env, ...environment },
     serialization: 'advanced',
   })

@@ -42,6 +42,18 @@ export class RedisCluster {
     return (await Promise.all(asked)).filter(({ role }) => role?.role === 'master')
   }
 
+  /** A replica that follows this primary. */
+  async replicaOf(primary: RedisServer): Promise<{ server: RedisServer; observer: Observer }> {
+    for (const server of this.nodes.filter((node) => node.isRunning && node !== primary)) {
+      const observer = await server.observe()
+      const role = await observer.role()
+      if (role?.role === 'slave' && role.master.port === primary.port) {
+        return { server, observer }
+      }
+    }
+    throw new Error(`nobody follows ${primary.url}`)
+  }
+
   /** The primary that has the key. */
   async primaryOf(key: string): Promise<{ server: RedisServer; observer: Observer }> {
     for (const primary of await this.primaries()) {

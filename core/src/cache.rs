@@ -105,15 +105,18 @@ impl Cache {
     /// The value, if this process has it in memory; never a round trip.
     #[must_use]
     pub fn peek(&self, canonical: &Canonical) -> Option<Bytes> {
-        match &self.inner.backend {
-            Backend::Memory(memory) if !self.inner.closed.load(Relaxed) => {
-                // One that finds nothing is followed by the read that counts as the miss.
-                let value = memory.get(&self.key(canonical))?;
-                self.inner.counters.hits.increment();
-                Some(value)
-            }
-            _ => None,
+        if self.inner.closed.load(Relaxed) {
+            return None;
         }
+        let value = match &self.inner.backend {
+            Backend::Memory(memory) => memory.get(&self.key(canonical)),
+            Backend::Redis(redis) => redis.peek(&self.key(canonical)),
+        };
+        // One that finds nothing is followed by the read that counts as the miss.
+        if value.is_some() {
+            self.inner.counters.hits.increment();
+        }
+        value
     }
 
     /// The value, without taking a lease.
@@ -127,9 +130,30 @@ impl Cache {
             inner.check_open()?;
             let value = match &inner.backend {
                 Backend::Memory(memory) => memory.get(&key),
-                Backend::Redis(redis) => redis.get(key).await,
+                Backend::Redis(redis) => redis.get(vec![key]).await.pop().flatten(),
             };
             Ok(inner.count_read(value))
+        }
+    }
+
+    /// The values of many calls in their order, without taking leases; on Redis together, by one deadline. Nothing is
+    /// done before the first poll.
+    ///
+    /// # Errors
+    /// `Closed`.
+    pub fn get_many(
+        &self,
+        calls: Vec<Canonical>,
+    ) -> impl Future<Output = Result<Vec<Option<Bytes>>, Error>> + Send + use<> + 'static {
+        let inner = Arc::clone(&self.inner);
+        async move {
+            inner.check_open()?;
+            let keys: Vec<Key> = calls.iter().map(|call| inner.signer.key(call)).collect();
+            let values = match &inner.backend {
+                Backend::Memory(memory) => keys.iter().map(|key| memory.get(key)).collect(),
+                Backend::Redis(redis) => redis.get(keys).await,
+            };
+            Ok(values.into_iter().map(|value| inner.count_read(value)).collect())
         }
     }
 
@@ -144,13 +168,33 @@ impl Cache {
             inner.check_open()?;
             let looked_up = match &inner.backend {
                 Backend::Memory(memory) => memory.lookup(&key, inner.lease_time),
-                Backend::Redis(redis) => redis.get_or_lease(key, inner.lease_time).await,
+                Backend::Redis(redis) => {
+                    let looked_up = redis.get_or_lease(vec![key], inner.lease_time).await.pop();
+                    looked_up.unwrap_or(Lookup::Miss)
+                }
             };
-            match looked_up {
-                Lookup::Hit(_) => inner.counters.hits.increment(),
-                _ => inner.counters.misses.increment(),
-            }
-            Ok(looked_up)
+            Ok(inner.count_lookup(looked_up))
+        }
+    }
+
+    /// What [`lookup`](Self::lookup) finds for many calls, in their order; on Redis together, by one deadline. Nothing
+    /// is done before the first poll.
+    ///
+    /// # Errors
+    /// `Closed`.
+    pub fn lookup_many(
+        &self,
+        calls: Vec<Canonical>,
+    ) -> impl Future<Output = Result<Vec<Lookup>, Error>> + Send + use<> + 'static {
+        let inner = Arc::clone(&self.inner);
+        async move {
+            inner.check_open()?;
+            let keys: Vec<Key> = calls.iter().map(|call| inner.signer.key(call)).collect();
+            let looked_up = match &inner.backend {
+                Backend::Memory(memory) => keys.iter().map(|key| memory.lookup(key, inner.lease_time)).collect(),
+                Backend::Redis(redis) => redis.get_or_lease(keys, inner.lease_time).await,
+            };
+            Ok(looked_up.into_iter().map(|it| inner.count_lookup(it)).collect())
         }
     }
 
@@ -235,12 +279,17 @@ impl Cache {
     #[must_use]
     pub fn stats(&self) -> Stats {
         let counters = &self.inner.counters;
-        let (memory, redis) = match &self.inner.backend {
-            Backend::Memory(memory) => (Some(&**memory), None),
-            Backend::Redis(redis) => (None, Some(redis)),
+        let redis = match &self.inner.backend {
+            Backend::Memory(_) => None,
+            Backend::Redis(redis) => Some(redis),
+        };
+        let (entries, bytes) = match &self.inner.backend {
+            Backend::Memory(memory) => (memory.entries(), memory.bytes()),
+            Backend::Redis(redis) => redis.local_sizes(),
         };
         Stats {
             hits: counters.hits.get(),
+            local_hits: counters.local_hits.get(),
             misses: counters.misses.get(),
             stores: counters.stores.get(),
             refused_stores: counters.refused_stores.get(),
@@ -253,8 +302,8 @@ impl Cache {
             timeouts: counters.timeouts.get(),
             reconnects: counters.connections.get().saturating_sub(1),
             in_flight: redis.map_or(0, Redis::in_flight) as u64,
-            entries: memory.map_or(0, Memory::entries),
-            bytes: memory.map_or(0, Memory::bytes),
+            entries,
+            bytes,
             circuit: redis.map(Redis::circuit),
         }
     }
@@ -306,6 +355,14 @@ impl Inner {
             None => self.counters.misses.increment(),
         }
         value
+    }
+
+    fn count_lookup(&self, looked_up: Lookup) -> Lookup {
+        match looked_up {
+            Lookup::Hit(_) => self.counters.hits.increment(),
+            _ => self.counters.misses.increment(),
+        }
+        looked_up
     }
 }
 

@@ -15,6 +15,8 @@ pub const MAX_TTL: Duration = Duration::from_secs(315_360_000);
 pub const DEFAULT_LEASE_TIME: Duration = Duration::from_secs(10);
 /// The default bound of the memory backend, in bytes.
 pub const DEFAULT_MAX_BYTES: u64 = 64 * 1024 * 1024;
+/// The default bound of copies in this process of what is in Redis, in bytes.
+pub const DEFAULT_LOCAL_MAX_BYTES: u64 = 32 * 1024 * 1024;
 /// The largest value that is stored by default, in bytes.
 pub const DEFAULT_MAX_VALUE_BYTES: usize = 8 * 1024 * 1024;
 /// The default deadline of one Redis command, from call to answer.
@@ -28,6 +30,8 @@ pub const DEFAULT_MAX_IN_FLIGHT: usize = 10_000;
 const MAX_VALUE_BYTES: usize = 512 * 1024 * 1024;
 const MAX_TIMEOUT: Duration = Duration::from_secs(600);
 const MAX_IN_FLIGHT: usize = 1_000_000;
+/// The largest integer that JavaScript's numbers count to without a gap.
+const MAX_SAFE_INTEGER: f64 = 9_007_199_254_740_991.0;
 
 /// The configuration of a [`Cache`](crate::cache::Cache).
 #[derive(Clone, PartialEq, Eq)]
@@ -69,6 +73,9 @@ pub struct RedisConfig {
     pub connect_timeout: Duration,
     /// Beyond this many calls at once reads miss, writes are dropped and purges are kept for later.
     pub max_in_flight: usize,
+    /// The bound in bytes of copies in this process of what it read (§5, the local tier); `None` keeps no copies. Only
+    /// for one primary: what a cluster says of changes comes from many nodes, and cannot be relied on yet.
+    pub local_max_bytes: Option<u64>,
 }
 
 /// Which Redis servers.
@@ -120,6 +127,15 @@ impl Config {
         match &self.backend {
             BackendConfig::Memory { max_bytes } => check_memory(*max_bytes),
             BackendConfig::Redis(redis) => {
+                if let Some(max_bytes) = redis.local_max_bytes {
+                    check_local(max_bytes)?;
+                    if matches!(redis.topology, Topology::Cluster { .. }) {
+                        return Err(Error::new(
+                            ErrorCode::Option,
+                            "options.local must be false with options.cluster: copies are kept of one primary only",
+                        ));
+                    }
+                }
                 check_redis(redis.command_timeout, redis.connect_timeout, redis.max_in_flight)
             }
         }
@@ -131,7 +147,15 @@ impl Config {
 /// # Errors
 /// `Option`.
 pub fn check_memory(max_bytes: u64) -> Result<(), Error> {
-    check_range("maxBytes", to_f64(max_bytes), 1.0, 9_007_199_254_740_991.0, "bytes")
+    check_range("maxBytes", to_f64(max_bytes), 1.0, MAX_SAFE_INTEGER, "bytes")
+}
+
+/// Refuses a bound of copies that is out of range.
+///
+/// # Errors
+/// `Option`.
+pub fn check_local(max_bytes: u64) -> Result<(), Error> {
+    check_range("local.maxBytes", to_f64(max_bytes), 1.0, MAX_SAFE_INTEGER, "bytes")
 }
 
 /// Refuses limits of the Redis backend that are out of range.

@@ -25,6 +25,28 @@ pub struct Key {
 }
 
 impl Key {
+    /// A key as Redis knows it, if these bytes are one.
+    pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
+        context_of(bytes)?;
+        let text = std::str::from_utf8(bytes).ok()?;
+        let mut digest = [0; DIGEST_HEX_LENGTH / 2];
+        for (byte, pair) in digest
+            .iter_mut()
+            .zip(bytes[bytes.len() - DIGEST_HEX_LENGTH..].chunks_exact(2))
+        {
+            let value = |digit: u8| {
+                char::from(digit)
+                    .to_digit(16)
+                    .and_then(|value| u8::try_from(value).ok())
+            };
+            *byte = value(pair[0])? << 4 | value(pair[1])?;
+        }
+        Some(Self {
+            text: text.into(),
+            digest,
+        })
+    }
+
     /// The key as Redis knows it.
     #[must_use]
     pub fn as_str(&self) -> &str {

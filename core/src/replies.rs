@@ -3,19 +3,22 @@
 //!
 //! Public for the fuzz targets alone.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use redis::Value;
 
 use crate::lease::{LeaseToken, Lookup};
 
-/// The answer of the script that looks up, where `token` is the lease that it would have taken.
+/// The answer of the script that looks up, where `token` is the lease that it would have taken; with a hit, the time that
+/// it has left to live.
 #[must_use]
-pub fn lookup(answer: Value, token: LeaseToken) -> Lookup {
+pub fn lookup(answer: Value, token: LeaseToken) -> (Lookup, Option<Duration>) {
     let Value::Array(fields) = answer else {
-        return Lookup::Miss;
+        return (Lookup::Miss, None);
     };
     let mut fields = fields.into_iter();
-    match (fields.next(), fields.next()) {
+    let looked_up = match (fields.next(), fields.next()) {
         (Some(Value::BulkString(kind)), Some(Value::BulkString(value))) if kind == b"hit" => {
             Lookup::Hit(Bytes::from(value))
         }
@@ -27,7 +30,37 @@ pub fn lookup(answer: Value, token: LeaseToken) -> Lookup {
         }
         (Some(Value::BulkString(kind)), None) if kind == b"leased" => Lookup::Leased(token),
         _ => Lookup::Miss,
-    }
+    };
+    (looked_up, fields.next().as_ref().and_then(time_left))
+}
+
+/// The time that PTTL tells; `None` where the key is not there or does not expire.
+#[must_use]
+pub fn time_left(answer: &Value) -> Option<Duration> {
+    let Value::Int(milliseconds) = answer else { return None };
+    u64::try_from(*milliseconds).ok().map(Duration::from_millis)
+}
+
+/// A value, and how long it lives where that was asked for.
+pub type Found = Option<(Bytes, Option<Duration>)>;
+
+/// The answer of MGET, with how long each of its values lives.
+pub fn values(answer: Value, lives: impl Iterator<Item = Option<Duration>>) -> Vec<Found> {
+    let Value::Array(values) = answer else {
+        return Vec::new();
+    };
+    let value = |value| {
+        if let Value::BulkString(value) = value {
+            Some(Bytes::from(value))
+        } else {
+            None
+        }
+    };
+    values
+        .into_iter()
+        .zip(lives)
+        .map(|(it, lives)| value(it).map(|value| (value, lives)))
+        .collect()
 }
 
 /// The answer of SCAN: the next cursor and the keys found. `None` if it is none.

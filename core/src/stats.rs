@@ -33,6 +33,8 @@ impl Circuit {
 pub struct Stats {
     /// Reads that found a value.
     pub hits: u64,
+    /// Hits among them on copies in this process of what is in Redis.
+    pub local_hits: u64,
     /// Reads that found none, for whatever reason; a peek that finds none is not counted.
     pub misses: u64,
     /// Values stored.
@@ -57,9 +59,9 @@ pub struct Stats {
     pub reconnects: u64,
     /// Calls under way in Redis.
     pub in_flight: u64,
-    /// Entries in memory, leases included.
+    /// Entries in memory, leases included; with Redis the copies in this process.
     pub entries: u64,
-    /// Bytes in memory, by the bound's own measure.
+    /// Bytes in memory, or of copies, by the bound's own measure.
     pub bytes: u64,
     /// Whether Redis is asked; `None` for the memory backend.
     pub circuit: Option<Circuit>,
@@ -69,6 +71,7 @@ pub struct Stats {
 #[derive(Default)]
 pub(crate) struct Counters {
     pub hits: Counter,
+    pub local_hits: Counter,
     pub misses: Counter,
     pub stores: Counter,
     pub refused_stores: Counter,

@@ -16,7 +16,7 @@ export type FromOrigin =
   | { readonly id: number; readonly write: Parameters<Database['write']> }
 
 const [secret = '', redisUrl = ''] = process.argv.slice(2)
-const cache = new Cache({ secret, redisUrl })
+const cache = new Cache({ secret, redisUrl, local: false })
 const waiting = new Map<number, (result: number) => void>()
 let lastId = 0
 let serve: ReturnType<typeof createOrigin>['node'] = () => {}

@@ -16,6 +16,7 @@ struct Options {
     backend: Backend,
     milliseconds: [u64; 4],
     counts: [u64; 3],
+    local_max_bytes: Option<u64>,
 }
 
 #[derive(Arbitrary, Debug)]
@@ -76,6 +77,7 @@ pub fn check(bytes: &[u8]) {
                 command_timeout,
                 connect_timeout,
                 max_in_flight: usize::try_from(max_in_flight).unwrap_or(usize::MAX),
+                local_max_bytes: options.local_max_bytes,
             }),
         },
         ttl,

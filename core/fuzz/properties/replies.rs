@@ -8,6 +8,7 @@ pub fn check(bytes: &[u8]) {
         return;
     };
     check_lookup(&reply);
+    check_values(&reply);
     if let Some((cursor, keys)) = replies::scan_page(reply.clone()) {
         let Value::Array(fields) = &reply else {
             panic!("a page of {reply:?}")
@@ -26,7 +27,8 @@ pub fn check(bytes: &[u8]) {
 fn check_lookup(reply: &Value) {
     let own = LeaseToken::parse("0123456789abcdef0123456789abcdef").expect("a token");
     let text = |text: &str| Value::BulkString(text.into());
-    let said = match replies::lookup(reply.clone(), own.clone()) {
+    let (looked_up, time_left) = replies::lookup(reply.clone(), own.clone());
+    let said = match looked_up {
         Lookup::Hit(value) => vec![text("hit"), Value::BulkString(value.into())],
         Lookup::Held(token) => {
             assert_eq!(LeaseToken::parse(token.as_str()).as_ref(), Ok(&token));
@@ -42,4 +44,26 @@ fn check_lookup(reply: &Value) {
         panic!("a lookup of {reply:?}")
     };
     assert!(fields.starts_with(&said), "{reply:?}");
+    let milliseconds = time_left.map(|left| Value::Int(left.as_millis().try_into().expect("it was an integer")));
+    assert!(
+        milliseconds.is_none() || fields.get(2) == milliseconds.as_ref(),
+        "{reply:?}"
+    );
+}
+
+fn check_values(reply: &Value) {
+    let found = replies::values(reply.clone(), std::iter::repeat(replies::time_left(reply)));
+    let said = if let Value::Array(values) = reply {
+        &values[..]
+    } else {
+        &[]
+    };
+    assert_eq!(found.len(), said.len());
+    for (found, said) in found.into_iter().zip(said) {
+        match (found, said) {
+            (Some((value, None)), Value::BulkString(said)) => assert_eq!(value, said),
+            (None, said) => assert!(!matches!(said, Value::BulkString(_))),
+            other => panic!("{other:?}"),
+        }
+    }
 }

@@ -10,21 +10,25 @@
 //! stood still during one of the two.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use ::redis::{
     Cmd, RedisResult, Value,
     aio::ConnectionLike,
-    cluster_routing::{MultipleNodeRoutingInfo, RoutingInfo, SingleNodeRoutingInfo},
+    cluster_routing::{RoutingInfo, SingleNodeRoutingInfo},
     cmd,
 };
-use futures_util::stream::{FuturesUnordered, StreamExt};
+use futures_util::{
+    future::try_join_all,
+    stream::{FuturesUnordered, StreamExt},
+};
 use tokio::sync::oneshot;
 
 use super::{
     connection::{Connection, Failure, NumberedLink},
+    primaries::slots_of_primaries,
     topology::Link,
 };
 use crate::{
@@ -154,12 +158,12 @@ async fn run_pass(connection: &Connection, scope: &Scope) -> Result<Deleted, Fai
         scan_node(connection, &link, None, scope, &mut deleted).await?;
         return Ok(deleted);
     }
-    let mut before = primaries(connection, &link).await?;
+    let mut before = connection.run_on(&link, slots_of_primaries).await?;
     for pass in 0..MAX_PASSES {
         for primary in before.keys() {
             scan_node(connection, &link, Some(primary), scope, &mut deleted).await?;
         }
-        let after = primaries(connection, &link).await?;
+        let after = connection.run_on(&link, slots_of_primaries).await?;
         let unchanged = before == after;
         let moving = after.values().any(|slots| slots.contains('['));
         if unchanged && (!moving || pass > 0) {
@@ -168,39 +172,6 @@ async fn run_pass(connection: &Connection, scope: &Scope) -> Result<Deleted, Fai
         before = after;
     }
     Err(Failure::TimedOut)
-}
-
-/// Each primary's address, and the slots it says it has and moves.
-async fn primaries(connection: &Connection, link: &NumberedLink) -> Result<BTreeMap<String, String>, Failure> {
-    let mut nodes = cmd("CLUSTER");
-    nodes.arg("NODES");
-    let everyone = RoutingInfo::MultiNode((MultipleNodeRoutingInfo::AllMasters, None));
-    let answer = connection.run_on(link, |link| route(link, nodes, everyone)).await?;
-    let Value::Map(answers) = answer else {
-        return Err(Failure::Broken);
-    };
-    answers
-        .into_iter()
-        .map(|(address, nodes)| Some((text(address)?, own_slots(&text(nodes)?)?)))
-        .collect::<Option<_>>()
-        .ok_or(Failure::Broken)
-}
-
-/// The part of a node's own line in CLUSTER NODES that tells of slots, with its name: `id … connected 0-5460 [93->-id]`.
-fn own_slots(nodes: &str) -> Option<String> {
-    let own = nodes.lines().find(|line| line.contains("myself"))?;
-    let mut fields = own.split(' ');
-    let name = fields.next()?;
-    let slots: Vec<&str> = fields.skip(7).collect();
-    Some(format!("{name} {}", slots.join(" ")))
-}
-
-fn text(value: Value) -> Option<String> {
-    match value {
-        Value::BulkString(bytes) => String::from_utf8(bytes).ok(),
-        Value::SimpleString(text) | Value::VerbatimString { text, .. } => Some(text),
-        _ => None,
-    }
 }
 
 async fn scan_node(
@@ -254,31 +225,34 @@ fn by_context(scope: &Scope, keys: Vec<Vec<u8>>) -> HashMap<Box<str>, Vec<Vec<u8
     contexts
 }
 
-async fn send_to(mut link: Link, node: Option<&String>, command: Cmd) -> RedisResult<Value> {
-    match node.and_then(|address| address.rsplit_once(':')) {
-        Some((host, port)) => {
+async fn send_to(link: Link, node: Option<&String>, command: Cmd) -> RedisResult<Value> {
+    match (link, node.and_then(|address| address.rsplit_once(':'))) {
+        (Link::Cluster(mut cluster), Some((host, port))) => {
             let node = SingleNodeRoutingInfo::ByAddress {
                 host: host.to_owned(),
                 port: port.parse().unwrap_or(0),
             };
-            route(link, command, RoutingInfo::SingleNode(node)).await
+            cluster.route_command(command, RoutingInfo::SingleNode(node)).await
         }
-        None => link.req_packed_command(&command).await,
+        (mut link, _) => link.req_packed_command(&command).await,
     }
 }
 
-async fn route(link: Link, command: Cmd, routing: RoutingInfo) -> RedisResult<Value> {
-    match link {
-        Link::Cluster(mut cluster) => cluster.route_command(command, routing).await,
-        Link::Single(mut connection) => connection.req_packed_command(&command).await,
-    }
-}
-
-/// How many of the keys were there. In a cluster the link splits the command by slot.
-pub(super) async fn unlink<K: AsRef<[u8]>>(mut link: Link, keys: Vec<K>) -> RedisResult<u64> {
-    let mut command = cmd("UNLINK");
-    for key in &keys {
-        command.arg(key.as_ref());
-    }
-    command.query_async(&mut link).await
+/// How many of the keys were there.
+///
+/// In a cluster each key has a command of its own: of one command for keys of several nodes the `redis` crate leaves
+/// out, without a word, what belongs to a node to which it has no connection.
+pub(super) async fn unlink<K: AsRef<[u8]>>(link: Link, keys: Vec<K>) -> RedisResult<u64> {
+    let at_once = if let Link::Cluster(_) = link { 1 } else { keys.len() };
+    let commands = keys.chunks(at_once.max(1)).map(|keys| {
+        let mut link = link.clone();
+        async move {
+            let mut command = cmd("UNLINK");
+            for key in keys {
+                command.arg(key.as_ref());
+            }
+            command.query_async::<u64>(&mut link).await
+        }
+    });
+    Ok(try_join_all(commands).await?.into_iter().sum())
 }

@@ -14,19 +14,25 @@ use std::{
     time::Duration,
 };
 
-use ::redis::{ErrorKind, RedisError, RedisResult, ServerErrorKind};
+use ::redis::{ErrorKind, RedisError, RedisResult, ServerErrorKind, cmd};
 use tokio::{
     sync::{Notify, watch},
     time::{Instant, sleep, timeout, timeout_at},
 };
 
-use super::topology::{Link, Servers, pause_before_reconnecting};
+use super::{
+    attempts::connect,
+    local_tier::LocalTier,
+    topology::{Link, Servers, pause_before_reconnecting},
+};
 use crate::stats::{Circuit, Counters};
 
 /// How many calls in a row must go unanswered to open the circuit.
 const FAILURES_TO_OPEN: u32 = 3;
 /// A link that lived this long was a good one; one that broke sooner counts as a failed attempt.
 const SETTLED: Duration = Duration::from_secs(1);
+/// How often the link is asked whether it lives, for copies in this process to be trusted.
+const HEARTBEAT: Duration = Duration::from_millis(500);
 
 /// Why a call has no result.
 #[derive(Debug)]
@@ -36,7 +42,7 @@ pub(super) enum Failure {
     /// The deadline passed.
     TimedOut,
     /// Redis answered with an error.
-    Refused(RedisError),
+    Refused,
     /// The link broke.
     Broken,
 }
@@ -51,6 +57,7 @@ pub(super) struct Connection {
     started: AtomicBool,
     unanswered: AtomicU32,
     counters: Arc<Counters>,
+    local: Option<Arc<LocalTier>>,
     /// Called before a link other than the first is used: it may lead to another server.
     before_next_link: Box<dyn Fn() + Send + Sync>,
 }
@@ -76,6 +83,11 @@ impl NumberedLink {
     pub fn is_cluster(&self) -> bool {
         matches!(self.link, Link::Cluster(_))
     }
+
+    /// The link itself, whose calls have no deadline and open no circuit.
+    pub fn link(&self) -> Link {
+        self.link.clone()
+    }
 }
 
 impl Connection {
@@ -84,6 +96,7 @@ impl Connection {
         command_timeout: Duration,
         connect_timeout: Duration,
         counters: Arc<Counters>,
+        local: Option<Arc<LocalTier>>,
         before_next_link: Box<dyn Fn() + Send + Sync>,
     ) -> Self {
         Self {
@@ -95,8 +108,13 @@ impl Connection {
             started: AtomicBool::new(false),
             unanswered: AtomicU32::new(0),
             counters,
+            local,
             before_next_link,
         }
+    }
+
+    pub fn is_cluster(&self) -> bool {
+        matches!(self.servers, Servers::Cluster(_))
     }
 
     pub fn circuit(&self) -> Circuit {
@@ -132,6 +150,7 @@ impl Connection {
     /// Ends the task and drops the link.
     pub fn close(&self) {
         self.state.send_replace(State::Closed);
+        self.distrust();
     }
 
     /// Resolves when there is a link, or false once the connection is closed.
@@ -153,12 +172,24 @@ impl Connection {
             .await;
     }
 
-    /// Runs one command within the deadline.
+    /// The deadline of a call that begins now.
+    pub fn deadline(&self) -> Instant {
+        Instant::now() + self.command_timeout
+    }
+
+    /// Runs one command within the deadline of a call that begins now.
     pub async fn run<T, F>(&self, command: impl FnOnce(Link) -> F) -> Result<T, Failure>
     where
         F: Future<Output = RedisResult<T>>,
     {
-        let deadline = Instant::now() + self.command_timeout;
+        self.run_by(self.deadline(), command).await
+    }
+
+    /// Runs one command within a deadline.
+    pub async fn run_by<T, F>(&self, deadline: Instant, command: impl FnOnce(Link) -> F) -> Result<T, Failure>
+    where
+        F: Future<Output = RedisResult<T>>,
+    {
         let link = self.link(deadline).await?;
         self.run_until(deadline, &link, command).await
     }
@@ -168,15 +199,15 @@ impl Connection {
     where
         F: Future<Output = RedisResult<T>>,
     {
-        self.run_until(Instant::now() + self.command_timeout, link, command)
-            .await
+        self.run_until(self.deadline(), link, command).await
     }
 
     /// The link of this moment.
     pub async fn current_link(&self) -> Result<NumberedLink, Failure> {
-        self.link(Instant::now() + self.command_timeout).await
+        self.link(self.deadline()).await
     }
 
+    /// The link of this moment, or the first one once it stands.
     async fn link(&self, deadline: Instant) -> Result<NumberedLink, Failure> {
         match &*self.state.borrow() {
             State::Up(link) => return Ok(link.clone()),
@@ -218,7 +249,7 @@ impl Connection {
                 if no_longer_primary(&error) && link.since.elapsed() > SETTLED {
                     self.replace(link.number);
                 }
-                Err(Failure::Refused(error))
+                Err(Failure::Refused)
             }
             // A cluster's link mends the one node that failed by itself.
             Ok(Err(_)) => {
@@ -261,20 +292,21 @@ impl Connection {
         let mut failures: u32 = 0;
         let mut broken = self.broken.subscribe();
         for number in 1.. {
-            let lost = Arc::new(Notify::new());
-            let attempt = self.servers.connect(failures as usize, Arc::clone(&lost));
-            if let Ok(Ok(link)) = timeout(self.connect_timeout, attempt).await {
+            if let Ok(Some((link, lost, is_tracked))) = timeout(self.connect_timeout, self.connect(failures)).await {
                 let since = Instant::now();
                 self.unanswered.store(0, Relaxed);
                 if self.counters.connections.get() > 0 {
                     (self.before_next_link)();
                 }
                 self.counters.connections.increment();
-                self.enter(State::Up(NumberedLink { link, number, since }));
+                let link = NumberedLink { link, number, since };
+                self.enter(State::Up(link.clone()));
                 tokio::select! {
                     () = lost.notified() => {}
                     _ = broken.wait_for(|broken| *broken >= number) => {}
+                    () = self.beat(&link), if is_tracked => {}
                 }
+                self.distrust();
                 if since.elapsed() > SETTLED {
                     failures = 0;
                     self.enter(State::Down);
@@ -284,6 +316,42 @@ impl Connection {
             self.enter(State::Down);
             failures += 1;
             sleep(pause_before_reconnecting(failures)).await;
+        }
+    }
+
+    /// A link, what is notified when it is lost, and whether Redis tracks what is read on it.
+    async fn connect(&self, failures: u32) -> Option<(Link, Arc<Notify>, bool)> {
+        let (link, lost) = connect(&self.servers, failures as usize, self.local.as_ref()).await?;
+        let Some(local) = &self.local else {
+            return Some((link, lost, false));
+        };
+        let sent = Instant::now().into_std();
+        let mut command = cmd("CLIENT");
+        // A user who may not have this, or a server that does not know it, is one without copies.
+        let tracked = command.arg("TRACKING").arg("ON").exec_async(&mut link.clone()).await;
+        if tracked.is_ok() {
+            local.trust(sent);
+        }
+        Some((link, lost, tracked.is_ok()))
+    }
+
+    /// Renews the trust in copies for as long as the link answers. Never ends by itself.
+    async fn beat(&self, link: &NumberedLink) {
+        let Some(local) = &self.local else { return };
+        loop {
+            sleep(HEARTBEAT).await;
+            let sent = Instant::now().into_std();
+            let ping = |mut link: Link| async move { cmd("PING").exec_async(&mut link).await };
+            if self.run_on(link, ping).await.is_ok() {
+                local.trust(sent);
+            }
+        }
+    }
+
+    /// After this no copy is found until the next link is trusted.
+    fn distrust(&self) {
+        if let Some(local) = &self.local {
+            local.distrust();
         }
     }
 

@@ -6,7 +6,8 @@
 //!
 //! Redis having a purge is not the end of it: a replica that takes over, or a server that starts again from an older
 //! snapshot, may not have it. So what was purged of late is remembered, and owed again to every server that is
-//! connected to after another.
+//! connected to after another. Only a purge that Redis takes makes older ones forgotten: however long Redis is gone,
+//! what was purged before is still known when it is back.
 
 use std::{
     collections::HashMap,
@@ -14,9 +15,8 @@ use std::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
-
-use std::time::Duration;
 
 use tokio::{sync::Notify, time::Instant};
 
@@ -27,9 +27,9 @@ const MAX_KEYS: usize = 10_000;
 /// Beyond this many kept contexts everything is kept instead.
 const MAX_CONTEXTS: usize = 1_000;
 
-/// Purges are remembered for at least this long, and at most twice as long: more than a primary that is being replaced
-/// goes on taking writes.
-const REMEMBERED: Duration = Duration::from_secs(15);
+/// Purges are remembered for at least this long: longer than a primary that only its clients can still reach goes on
+/// taking writes before another is in its place, which by the defaults is 15 s in a cluster and 30 s behind sentinels.
+const REMEMBERED: Duration = Duration::from_secs(60);
 
 /// What a purge deletes.
 #[derive(Clone)]
@@ -136,7 +136,7 @@ pub(super) struct KeptPurges {
     recent: Mutex<Recent>,
 }
 
-/// What Redis was given of late, in two ages, so that all of one is forgotten at once.
+/// What was purged of late, in two ages, so that all of one is forgotten at once.
 struct Recent {
     newer: Kept,
     older: Kept,
@@ -155,10 +155,8 @@ impl Default for Recent {
 
 impl Recent {
     fn forget_old(&mut self) {
-        let age = self.since.elapsed();
-        if age >= REMEMBERED {
-            let newer = std::mem::take(&mut self.newer);
-            self.older = if age < 2 * REMEMBERED { newer } else { Kept::default() };
+        if self.since.elapsed() >= REMEMBERED {
+            self.older = std::mem::take(&mut self.newer);
             self.since = Instant::now();
         }
     }
@@ -170,17 +168,21 @@ impl KeptPurges {
         self.change(|kept| kept.keep(target));
     }
 
-    /// Remembers a purge that Redis has.
+    /// Remembers a purge that Redis is about to be given: its server may be gone before its answer is read.
     pub fn remember(&self, target: Target) {
-        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        self.recent().newer.keep(target);
+    }
+
+    /// Remembers a purge that Redis took, which may have taken long, and forgets old ones.
+    pub fn remember_taken(&self, target: Target) {
+        let mut recent = self.recent();
         recent.forget_old();
         recent.newer.keep(target);
     }
 
     /// Owes again what another server may not have.
     pub fn keep_recent(&self) {
-        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
-        recent.forget_old();
+        let recent = self.recent();
         let (newer, older) = (recent.newer.clone(), recent.older.clone());
         drop(recent);
         if newer.len() + older.len() > 0 {
@@ -247,6 +249,10 @@ impl KeptPurges {
         self.changed.notify_waiters();
     }
 
+    fn recent(&self) -> MutexGuard<'_, Recent> {
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn lock(&self) -> MutexGuard<'_, Kept> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -254,6 +260,8 @@ impl KeptPurges {
 
 #[cfg(test)]
 mod tests {
+    use tokio::time::advance;
+
     use super::*;
     use crate::{
         canonical::{Canonical, ParamValue},
@@ -295,6 +303,42 @@ mod tests {
         (0..=MAX_CONTEXTS).for_each(|number| purges.keep(Target::Context(format!("c{number}").into())));
         assert_eq!(purges.len(), 1);
         assert!(purges.covers(&key("anything", 1)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_time_without_redis_makes_nothing_forgotten() {
+        let purges = KeptPurges::default();
+        purges.remember_taken(Target::Keys(vec![key("user", 1)]));
+        advance(REMEMBERED * 100).await;
+        // Redis is gone: these are asked for and not taken.
+        purges.remember(Target::Keys(vec![key("user", 2)]));
+        advance(REMEMBERED * 100).await;
+        purges.remember(Target::Context("order".into()));
+        purges.keep_recent();
+        assert!(purges.covers(&key("user", 1)));
+        assert!(purges.covers(&key("user", 2)));
+        assert!(purges.covers(&key("order", 1)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn purges_are_forgotten_no_sooner_than_they_may_and_at_last() {
+        let purges = KeptPurges::default();
+        let take = |id| purges.remember_taken(Target::Keys(vec![key("user", id)]));
+        take(1);
+        advance(REMEMBERED / 2).await;
+        take(2);
+        advance(REMEMBERED / 3 * 2).await;
+        take(3);
+        purges.keep_recent();
+        assert!((1..=3).all(|id| purges.covers(&key("user", id))));
+
+        let owed = purges.lock().clone();
+        purges.settle(&owed);
+        advance(REMEMBERED).await;
+        take(4);
+        purges.keep_recent();
+        assert!(!purges.covers(&key("user", 1)));
+        assert!(purges.covers(&key("user", 3)));
     }
 
     #[test]

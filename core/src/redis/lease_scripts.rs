@@ -12,11 +12,12 @@ use crate::{
     replies,
 };
 
-/// A string there is a hit, nothing there is replaced by the lease, a hash there is somebody's lease.
+/// A string there is a hit, nothing there is replaced by the lease, a hash there is somebody's lease. A hit comes with
+/// the milliseconds that it has left to live.
 static LOOK_UP: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         "local value = redis.pcall('GET', KEYS[1])
-if type(value) == 'string' then return {'hit', value} end
+if type(value) == 'string' then return {'hit', value, redis.call('PTTL', KEYS[1])} end
 if value then return {'held', redis.call('HGET', KEYS[1], 'lease')} end
 redis.call('HSET', KEYS[1], 'lease', ARGV[1])
 redis.call('PEXPIRE', KEYS[1], ARGV[2])
@@ -33,8 +34,13 @@ return 1",
     )
 });
 
-/// The value, a new lease, or the lease that stands.
-pub(super) async fn look_up(mut link: Link, key: &Key, token: LeaseToken, lease_time: Duration) -> RedisResult<Lookup> {
+/// The value, a new lease, or the lease that stands; with a value, how long it lives.
+pub(super) async fn look_up(
+    mut link: Link,
+    key: &Key,
+    token: LeaseToken,
+    lease_time: Duration,
+) -> RedisResult<(Lookup, Option<Duration>)> {
     let answer: Value = LOOK_UP
         .key(key.as_str())
         .arg(token.as_str())

@@ -3,15 +3,20 @@
 //! A read that Redis does not answer is a miss, a write is dropped; both are counted. A purge that Redis does not
 //! have is kept and retried, and what it covers is a miss here until then.
 
+mod attempts;
 mod broad_purge;
 mod connection;
 mod kept_purges;
 mod lease_scripts;
+mod local_tier;
+mod new_primaries;
+mod primaries;
+mod reads;
 mod topology;
 
-use std::{future::Future, iter, sync::Arc, time::Duration};
+use std::{future::Future, iter, slice, sync::Arc, time::Duration};
 
-use ::redis::{RedisResult, Value, aio::ConnectionLike, cmd};
+use ::redis::{RedisResult, cmd};
 use bytes::Bytes;
 use tokio::{
     sync::{Notify, Semaphore},
@@ -20,9 +25,11 @@ use tokio::{
 
 use self::{
     broad_purge::{BroadPurges, unlink},
-    connection::{Connection, Failure},
+    connection::Connection,
     kept_purges::{Kept, KeptPurges, Target},
-    lease_scripts::{fill, look_up, milliseconds},
+    lease_scripts::{fill, milliseconds},
+    local_tier::LocalTier,
+    new_primaries::owe_purges_to_new_primaries,
     topology::{Link, Servers},
 };
 use crate::{
@@ -47,6 +54,7 @@ pub(crate) struct Redis {
 
 struct Shared {
     connection: Arc<Connection>,
+    local: Option<Arc<LocalTier>>,
     kept: Arc<KeptPurges>,
     broad: Arc<BroadPurges>,
     in_flight: Arc<Semaphore>,
@@ -63,16 +71,21 @@ impl Redis {
         let servers = Servers::new(config)?;
         let kept = Arc::<KeptPurges>::default();
         let purges = Arc::clone(&kept);
+        let local = config
+            .local_max_bytes
+            .map(|max_bytes| Arc::new(LocalTier::new(max_bytes, config.command_timeout)));
         let connection = Connection::new(
             servers,
             config.command_timeout,
             config.connect_timeout,
             Arc::clone(&counters),
+            local.clone(),
             Box::new(move || purges.keep_recent()),
         );
         Ok(Self {
             shared: Arc::new(Shared {
                 connection: Arc::new(connection),
+                local,
                 kept,
                 broad: Arc::default(),
                 in_flight: Arc::new(Semaphore::new(config.max_in_flight)),
@@ -97,28 +110,36 @@ impl Redis {
         self.shared.max_in_flight as usize - self.shared.in_flight.available_permits()
     }
 
-    /// The value, without a lease. A lease that stands at the key is a miss (`WRONGTYPE`).
-    pub fn get(&self, key: Key) -> impl Future<Output = Option<Bytes>> + Send + 'static {
+    /// Entries and bytes of copies in this process.
+    pub fn local_sizes(&self) -> (u64, u64) {
+        let local = self.shared.local.as_ref();
+        local.map_or((0, 0), |local| (local.entries(), local.bytes()))
+    }
+
+    /// The value, if a copy of it is in this process.
+    pub fn peek(&self, key: &Key) -> Option<Bytes> {
+        self.shared.peek(key)
+    }
+
+    /// The values, without leases, in the order of their keys. A lease that stands at a key is a miss.
+    pub fn get(&self, keys: Vec<Key>) -> impl Future<Output = Vec<Option<Bytes>>> + Send + 'static {
         let shared = Arc::clone(&self.shared);
         async move {
-            let answer = shared.read(&key, |link| get(link, &key)).await?;
-            if let Value::BulkString(value) = answer {
-                Some(Bytes::from(value))
-            } else {
-                None
-            }
+            shared.start();
+            shared.get(&keys).await
         }
     }
 
-    /// The value, a new lease, or the token of the lease that stands.
-    pub fn get_or_lease(&self, key: Key, lease_time: Duration) -> impl Future<Output = Lookup> + Send + 'static {
+    /// The values, new leases, or the tokens of leases that stand, in the order of their keys.
+    pub fn get_or_lease(
+        &self,
+        keys: Vec<Key>,
+        lease_time: Duration,
+    ) -> impl Future<Output = Vec<Lookup>> + Send + 'static {
         let shared = Arc::clone(&self.shared);
         async move {
-            let Ok(token) = LeaseToken::new() else {
-                return Lookup::Miss;
-            };
-            let looked_up = shared.read(&key, |link| look_up(link, &key, token, lease_time)).await;
-            looked_up.unwrap_or(Lookup::Miss)
+            shared.start();
+            shared.get_or_lease(&keys, lease_time).await
         }
     }
 
@@ -176,30 +197,6 @@ impl Drop for Redis {
 }
 
 impl Shared {
-    async fn read<T, F>(self: &Arc<Self>, key: &Key, command: impl FnOnce(Link) -> F) -> Option<T>
-    where
-        F: Future<Output = RedisResult<T>>,
-    {
-        self.start();
-        if self.kept.covers(key) {
-            return None;
-        }
-        let Ok(_permit) = self.in_flight.try_acquire() else {
-            self.counters.failed_reads.increment();
-            return None;
-        };
-        match self.connection.run(command).await {
-            // A purge that was kept meanwhile covers what Redis still has.
-            Ok(answer) => (!self.kept.covers(key)).then_some(answer),
-            Err(failure) => {
-                if !is_lease(&failure) {
-                    self.counters.failed_reads.increment();
-                }
-                None
-            }
-        }
-    }
-
     async fn write(self: &Arc<Self>, key: &Key, value: &Bytes, ttl: Duration, lease: Option<&LeaseToken>) -> bool {
         self.start();
         if self.kept.covers(key) {
@@ -221,6 +218,10 @@ impl Shared {
                 .await
                 .map(|()| true),
         };
+        // The link hears of its own changes only after their answer.
+        if let Some(local) = &self.local {
+            local.forget(slice::from_ref(key));
+        }
         stored.unwrap_or_else(|_| {
             self.counters.failed_writes.increment();
             false
@@ -231,14 +232,23 @@ impl Shared {
     /// does not have it. With too many calls under way it is kept at once.
     async fn purge(self: Arc<Self>, target: Target) -> u64 {
         self.start();
+        self.kept.remember(target.clone());
         let permit = Arc::clone(&self.in_flight).try_acquire_owned();
         let task = tokio::spawn(async move {
             let deleted = match permit {
                 Ok(_permit) => self.try_purge(&target).await,
                 Err(_) => None,
             };
+            // The link hears of its own changes only after their answer.
+            if let Some(local) = &self.local {
+                match &target {
+                    Target::Keys(keys) => local.forget(keys),
+                    Target::Context(context) => local.forget_context(context),
+                    Target::Everything => local.forget_everything(),
+                }
+            }
             if deleted.is_some() {
-                self.kept.remember(target);
+                self.kept.remember_taken(target);
             } else {
                 self.counters.postponed_purges.increment();
                 self.kept.keep(target);
@@ -265,6 +275,8 @@ impl Shared {
     fn start(self: &Arc<Self>) {
         if self.connection.start() {
             tokio::spawn(Arc::clone(self).deliver_kept_purges());
+            let (connection, kept) = (Arc::clone(&self.connection), Arc::clone(&self.kept));
+            tokio::spawn(owe_purges_to_new_primaries(connection, kept));
         }
     }
 
@@ -280,6 +292,10 @@ impl Shared {
                 return;
             }
             if self.deliver(&kept).await {
+                // Before copies of what was covered until now can be found again.
+                if let Some(local) = &self.local {
+                    local.forget_everything();
+                }
                 self.kept.settle(&kept);
             } else {
                 sleep(PAUSE_BETWEEN_DELIVERIES).await;
@@ -308,10 +324,6 @@ impl Shared {
     }
 }
 
-async fn get(mut link: Link, key: &Key) -> RedisResult<Value> {
-    link.req_packed_command(cmd("GET").arg(key.as_str())).await
-}
-
 async fn set(mut link: Link, key: &Key, value: &Bytes, ttl: Duration) -> RedisResult<()> {
     cmd("SET")
         .arg(key.as_str())
@@ -320,9 +332,4 @@ async fn set(mut link: Link, key: &Key, value: &Bytes, ttl: Duration) -> RedisRe
         .arg(milliseconds(ttl))
         .query_async(&mut link)
         .await
-}
-
-/// Whether a plain read met a lease: a miss like any other.
-fn is_lease(failure: &Failure) -> bool {
-    matches!(failure, Failure::Refused(error) if error.code() == Some("WRONGTYPE"))
 }

@@ -20,6 +20,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
+use super::local_tier::LocalTier;
 use crate::{
     config::{RedisConfig, Topology},
     error::{Error, ErrorCode},
@@ -101,9 +102,16 @@ impl Servers {
     /// the sentinels name another primary.
     ///
     /// `attempt` says which sentinel is asked first, so that one that hangs does not stand in the way of the others.
-    pub async fn connect(&self, attempt: usize, lost: Arc<Notify>) -> RedisResult<Link> {
+    ///
+    /// `local` is told what Redis says of the keys that it tracks for a link to one server.
+    pub async fn connect(
+        &self,
+        attempt: usize,
+        lost: Arc<Notify>,
+        local: Option<&Arc<LocalTier>>,
+    ) -> RedisResult<Link> {
         match self {
-            Self::Standalone(client) => connect_to(client, lost).await,
+            Self::Standalone(client) => connect_to(client, lost, local).await,
             Self::Cluster(client) => client.get_async_connection().await.map(Link::Cluster),
             Self::Sentinel { sentinels, name, node } => {
                 let mut sentinels = sentinels.clone();
@@ -114,7 +122,7 @@ impl Servers {
                     .await?;
                 let primary = client.get_connection_info().addr().clone();
                 let watch = notify_of_failover(sentinels, name.clone(), primary, Arc::downgrade(&lost));
-                let link = connect_to(&client, lost).await?;
+                let link = connect_to(&client, lost, local).await?;
                 tokio::spawn(watch);
                 Ok(link)
             }
@@ -122,14 +130,26 @@ impl Servers {
     }
 }
 
-async fn connect_to(client: &Client, lost: Arc<Notify>) -> RedisResult<Link> {
+async fn connect_to(client: &Client, lost: Arc<Notify>, local: Option<&Arc<LocalTier>>) -> RedisResult<Link> {
+    let local = local.cloned();
     let config = AsyncConnectionConfig::new()
         .set_connection_timeout(None)
         .set_response_timeout(None)
         .set_pipeline_buffer_size(WRITE_QUEUE)
         .set_push_sender(move |push: PushInfo| {
-            if push.kind == PushKind::Disconnection {
-                lost.notify_one();
+            match push.kind {
+                PushKind::Disconnection => {
+                    lost.notify_one();
+                    if let Some(local) = &local {
+                        local.distrust();
+                    }
+                }
+                PushKind::Invalidate => {
+                    if let Some(local) = &local {
+                        local.invalidate(&push.data);
+                    }
+                }
+                _ => {}
             }
             Ok::<(), std::convert::Infallible>(())
         });

@@ -229,6 +229,7 @@ pub fn redis_config(url: &str) -> RedisConfig {
         command_timeout: Duration::from_millis(250),
         connect_timeout: Duration::from_millis(500),
         max_in_flight: DEFAULT_MAX_IN_FLIGHT,
+        local_max_bytes: None,
     }
 }
 

@@ -1,0 +1,181 @@
+import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
+import { eventually } from '../support/eventually.ts'
+import { openCache } from '../support/redis-cache.ts'
+import { countCalls, type Observer, RedisServer } from '../support/redis-server.ts'
+
+let server: RedisServer
+let observer: Observer
+
+beforeAll(async () => {
+  server = await RedisServer.start()
+  observer = await server.observe()
+})
+
+afterAll(() => server?.stop())
+
+beforeEach(async () => {
+  await observer.flushAll()
+  await observer.configResetStat()
+})
+
+/** What reads find that all begin before Redis answers the first of them, which it does once they have `begun`. */
+async function whileRedisStands<T>(read: () => Promise<T>[], begun: () => boolean = () => true): Promise<T[]> {
+  await server.pause()
+  try {
+    const reads = read()
+    await new Promise((resolve) => setImmediate(resolve))
+    await eventually('the reads have begun', begun)
+    server.resume()
+    return await Promise.all(reads)
+  } finally {
+    server.resume()
+  }
+}
+
+const open = (options: Parameters<typeof openCache>[0] = {}) =>
+  openCache({ redisUrl: server.url, commandTimeoutMs: 20_000, ...options })
+const ids = Array.from({ length: 300 }, (_, id) => id)
+
+test('reads of one turn are one command, but for the first, which nothing was under way beside', async () => {
+  const cache = open()
+  await Promise.all(ids.map((id) => cache.put('user', { id }, `value ${id} ü`)))
+  const expected = [...ids.map((id) => `value ${id} ü`), null]
+  expect(await whileRedisStands(() => [...ids, -1].map((id) => cache.get('user', { id })))).toEqual(expected)
+  expect(await countCalls(observer, 'mget')).toBe(2)
+})
+
+test('reads that a turn begins after it waited, as requests do, go together too', async () => {
+  const cache = open()
+  await cache.put('user', {}, 'x')
+  const request = async (): Promise<string | null> => {
+    await Promise.resolve()
+    await Promise.resolve()
+    return cache.get('user', {})
+  }
+  expect(await whileRedisStands(() => ids.map(request))).toEqual(ids.map(() => 'x'))
+  expect(await countCalls(observer, 'mget')).toBe(2)
+})
+
+test('each kind of read is given its own kind of answer', async () => {
+  const cache = open()
+  await cache.put('user', { id: 1 }, 'x')
+  await cache.put('user', { id: 2 }, new Uint8Array([0xff]))
+  const [text, none, bytes, lookup, empty, ...failed] = await Promise.allSettled([
+    cache.get('user', { id: 1 }),
+    cache.get('user', { id: 3 }),
+    cache.getBytes('user', { id: 2 }),
+    cache.lookup('user', { id: 1 }),
+    cache.lookup('user', { id: 3 }),
+    cache.get('user', { id: 2 }),
+    cache.lookup('user', { id: 2 }),
+  ])
+  expect([text, none, bytes, lookup]).toEqual([
+    { status: 'fulfilled', value: 'x' },
+    { status: 'fulfilled', value: null },
+    { status: 'fulfilled', value: new Uint8Array([0xff]) },
+    { status: 'fulfilled', value: { value: 'x', lease: null, held: null } },
+  ])
+  expect(empty).toMatchObject({ status: 'fulfilled', value: { value: null, lease: expect.any(String), held: null } })
+  expect(failed.map((it) => it.status === 'rejected' && it.reason.code)).toEqual([
+    'ERR_MIZAN_VALUE_ENCODING',
+    'ERR_MIZAN_VALUE_ENCODING',
+  ])
+})
+
+test('of many lookups of one entry one is given the lease, and the others are told of it', async () => {
+  const cache = open()
+  const found = await whileRedisStands(() => {
+    // Something to be under way beside, so that all of the lookups go together.
+    void cache.get('other', {})
+    return ids.map(() => cache.lookup('user', {}))
+  })
+  const [lease] = found.flatMap(({ lease }) => lease ?? [])
+  expect(lease).toBeDefined()
+  expect(found.filter(({ lease }) => lease !== null)).toHaveLength(1)
+  expect(found.filter(({ held }) => held === lease)).toHaveLength(ids.length - 1)
+  expect(await cache.put('user', {}, 'x', { lease: lease ?? null })).toBe(true)
+})
+
+test('each of many entries that are missing has a lease of its own', async () => {
+  const cache = open()
+  const found = await Promise.all(ids.map((id) => cache.lookup('user', { id })))
+  expect(new Set(found.map(({ lease }) => lease)).size).toBe(ids.length)
+  const stored = found.map(({ lease }, id) => cache.put('user', { id }, `${id}`, { lease }))
+  expect(await Promise.all(stored)).not.toContain(false)
+})
+
+test('a lease that stands at one of many keys is a miss of that key alone', async () => {
+  const cache = open()
+  await Promise.all(ids.map((id) => cache.put('user', { id }, 'x')))
+  await cache.purge('user', { id: 7 })
+  await cache.lookup('user', { id: 7 })
+  const found = await Promise.all(ids.map((id) => cache.get('user', { id })))
+  expect(found.flatMap((value, id) => (value === null ? id : []))).toEqual([7])
+  expect(cache.stats().failedReads).toBe(0)
+})
+
+test('beyond maxInFlight the last of many reads miss, and the others do not', async () => {
+  const cache = open({ maxInFlight: 100 })
+  await cache.put('user', {}, 'x')
+  const found = await whileRedisStands(
+    () => ids.map(() => cache.get('user', {})),
+    () => cache.stats().failedReads === 200,
+  )
+  expect(found).toEqual(ids.map((id) => (id < 100 ? 'x' : null)))
+  expect(cache.stats()).toMatchObject({ failedReads: 200, inFlight: 0 })
+})
+
+test('reads that Redis does not answer end together, by one deadline', async () => {
+  const cache = open({ commandTimeoutMs: 200 })
+  await cache.put('user', {}, 'x')
+  await server.pause()
+  try {
+    const found = await Promise.all(ids.map((id) => (id % 2 ? cache.get('user', {}) : cache.lookup('user', {}))))
+    expect(new Set(found.map((it) => JSON.stringify(it)))).toEqual(
+      new Set(['null', '{"value":null,"lease":null,"held":null}']),
+    )
+    expect(cache.stats().failedReads).toBe(ids.length)
+  } finally {
+    server.resume()
+  }
+  await eventually('the value is read again', async () => (await cache.get('user', {})) === 'x')
+})
+
+test('reads that wait for the end of their turn when the cache is closed are told so', async () => {
+  const cache = open()
+  await cache.put('user', {}, 'x')
+  const codeOf = (read: Promise<unknown>) => read.catch((error) => error.code)
+  let closed: Promise<void> | undefined
+  const [, ...ends] = await whileRedisStands(() => {
+    const reads = ids.map(() => codeOf(cache.get('user', {})))
+    closed = cache.close()
+    return reads
+  })
+  expect(new Set(ends)).toEqual(new Set(['ERR_MIZAN_CLOSED']))
+  await closed
+})
+
+test('a small cache in memory answers at once, also beside reads that are under way elsewhere', async () => {
+  const remote = open()
+  const memory = openCache()
+  await memory.put('user', {}, 'x')
+  const under = [remote.get('user', {}), remote.get('user', {})]
+  const order: string[] = []
+  void Promise.all(under).then(() => order.push('remote'))
+  expect(await memory.get('user', {}).then((value) => order.push('memory') && value)).toBe('x')
+  await Promise.all(under)
+  await eventually('both have answered', () => order.length === 2)
+  expect(order).toEqual(['memory', 'remote'])
+})
+
+test('a value that is known to be large is read by a command of its own', async () => {
+  const cache = open()
+  await Promise.all(ids.map((id) => cache.put('user', { id }, id === 7 ? 'x'.repeat(1_000_000) : 'x')))
+  const readAll = () => ids.map((id) => cache.get('user', { id }))
+  // The first time nobody knows.
+  await whileRedisStands(readAll)
+  await observer.configResetStat()
+  const found = await whileRedisStands(readAll)
+  expect(found.map((value) => value?.length)).toEqual(ids.map((id) => (id === 7 ? 1_000_000 : 1)))
+  expect(await countCalls(observer, 'mget')).toBe(3)
+})

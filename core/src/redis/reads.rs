@@ -1,0 +1,237 @@
+//! How values are read: what this process has a copy of at once, the rest by one command, and all by one deadline.
+
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
+
+use ::redis::{RedisResult, Value, aio::ConnectionLike, cmd, pipe};
+use bytes::Bytes;
+use futures_util::future::join_all;
+use tokio::{sync::SemaphorePermit, time::Instant};
+
+use super::{Shared, lease_scripts::look_up, topology::Link};
+use crate::{
+    key::Key,
+    lease::{LeaseToken, Lookup},
+    replies::{self, Found},
+};
+
+/// What a read of one key comes to.
+enum Read {
+    Value(Bytes),
+    /// There is no value at the key; a lease may stand there.
+    Nothing,
+    /// Redis was not asked, or did not answer.
+    Failed,
+}
+
+impl Shared {
+    /// A copy in this process.
+    pub fn peek(&self, key: &Key) -> Option<Bytes> {
+        let value = self.local.as_ref()?.get(key)?;
+        if self.kept.covers(key) {
+            return None;
+        }
+        self.counters.local_hits.increment();
+        Some(value)
+    }
+
+    pub async fn get(&self, keys: &[Key]) -> Vec<Option<Bytes>> {
+        let reads = self.read(self.connection.deadline(), keys).await;
+        let value = |read| {
+            if let Read::Value(value) = read {
+                Some(value)
+            } else {
+                None
+            }
+        };
+        reads.into_iter().map(value).collect()
+    }
+
+    /// One key costs one command. Of several most are expected to be hits: they are read together, and only what is
+    /// missing costs a command of its own.
+    pub async fn get_or_lease(&self, keys: &[Key], lease_time: Duration) -> Vec<Lookup> {
+        let deadline = self.connection.deadline();
+        if let [key] = keys {
+            return vec![self.look_up(deadline, key, lease_time).await];
+        }
+        let reads = self.read(deadline, keys).await;
+        let missing: HashSet<&Key> = keys
+            .iter()
+            .zip(&reads)
+            .filter_map(|(key, read)| matches!(read, Read::Nothing).then_some(key))
+            .collect();
+        let lookups = missing
+            .into_iter()
+            .map(|key| async move { (key, self.look_up(deadline, key, lease_time).await) });
+        let mut looked_up: HashMap<&Key, Lookup> = join_all(lookups).await.into_iter().collect();
+        let answers = keys.iter().zip(reads).map(|(key, read)| match read {
+            Read::Value(value) => Lookup::Hit(value),
+            Read::Nothing => looked_up.get_mut(key).map_or(Lookup::Miss, hand_out),
+            Read::Failed => Lookup::Miss,
+        });
+        answers.collect()
+    }
+
+    async fn look_up(&self, deadline: Instant, key: &Key, lease_time: Duration) -> Lookup {
+        if let Some(value) = self.peek(key) {
+            return Lookup::Hit(value);
+        }
+        if self.kept.covers(key) {
+            return Lookup::Miss;
+        }
+        let (Some(_permit), Ok(token)) = (self.permits(1), LeaseToken::new()) else {
+            self.counters.failed_reads.increment();
+            return Lookup::Miss;
+        };
+        let announcement = self.announce(key);
+        let answer = self
+            .connection
+            .run_by(deadline, |link| look_up(link, key, token, lease_time))
+            .await;
+        let (looked_up, lives) = answer.unwrap_or_else(|_| {
+            self.counters.failed_reads.increment();
+            (Lookup::Miss, None)
+        });
+        let value = if let Lookup::Hit(value) = &looked_up {
+            Some(value)
+        } else {
+            None
+        };
+        self.keep(key, announcement.as_ref(), value, lives);
+        // A purge that was kept meanwhile covers what Redis still has.
+        if self.kept.covers(key) { Lookup::Miss } else { looked_up }
+    }
+
+    async fn read(&self, deadline: Instant, keys: &[Key]) -> Vec<Read> {
+        let mut reads = Vec::with_capacity(keys.len());
+        let mut asked = Vec::with_capacity(keys.len());
+        for key in keys {
+            if let Some(value) = self.peek(key) {
+                reads.push(Read::Value(value));
+                continue;
+            }
+            if !self.kept.covers(key) {
+                asked.push((reads.len(), key));
+            }
+            reads.push(Read::Failed);
+        }
+        let permits = self.permits(asked.len());
+        let granted = permits.as_ref().map_or(0, SemaphorePermit::num_permits);
+        self.counters.failed_reads.add((asked.len() - granted) as u64);
+        asked.truncate(granted);
+        // A cluster's keys are in slots of their own, and one that fails need not take others along.
+        let together = if self.connection.is_cluster() {
+            1
+        } else {
+            granted.max(1)
+        };
+        let answers = asked.chunks(together).map(|asked| self.ask(deadline, asked));
+        for (position, read) in join_all(answers).await.into_iter().flatten() {
+            reads[position] = read;
+        }
+        reads
+    }
+
+    /// Reads keys by one command.
+    async fn ask(&self, deadline: Instant, asked: &[(usize, &Key)]) -> Vec<(usize, Read)> {
+        let announcements: Vec<_> = asked.iter().map(|(_, key)| self.announce(key)).collect();
+        let with_lives = announcements.iter().any(Option::is_some);
+        let answer = self
+            .connection
+            .run_by(deadline, |link| fetch(link, asked, with_lives))
+            .await;
+        let mut found = answer.ok().map(Vec::into_iter);
+        if found.is_none() {
+            self.counters.failed_reads.add(asked.len() as u64);
+        }
+        let mut reads = Vec::with_capacity(asked.len());
+        for ((position, key), announcement) in asked.iter().zip(announcements) {
+            let value = found.as_mut().map(|found| found.next().flatten());
+            let (value, lives) = match value {
+                Some(Some((value, lives))) => (Read::Value(value), lives),
+                Some(None) => (Read::Nothing, None),
+                None => (Read::Failed, None),
+            };
+            let copy = if let Read::Value(value) = &value {
+                Some(value)
+            } else {
+                None
+            };
+            self.keep(key, announcement.as_ref(), copy, lives);
+            // A purge that was kept meanwhile covers what Redis still has.
+            let read = if self.kept.covers(key) { Read::Failed } else { value };
+            reads.push((*position, read));
+        }
+        reads
+    }
+
+    fn announce(&self, key: &Key) -> Option<LeaseToken> {
+        self.local.as_ref()?.announce(key)
+    }
+
+    /// Keeps a copy of what an announced read brought, or takes the announcement back.
+    fn keep(&self, key: &Key, announcement: Option<&LeaseToken>, value: Option<&Bytes>, lives: Option<Duration>) {
+        let (Some(local), Some(announcement)) = (&self.local, announcement) else {
+            return;
+        };
+        match (value, lives) {
+            (Some(value), Some(lives)) => local.keep(key, announcement, value, lives),
+            _ => local.forget(std::slice::from_ref(key)),
+        }
+    }
+
+    /// As many as there are of the permits that are wanted.
+    fn permits(&self, wanted: usize) -> Option<SemaphorePermit<'_>> {
+        let all = u32::try_from(wanted)
+            .ok()
+            .and_then(|wanted| self.in_flight.try_acquire_many(wanted).ok());
+        if all.is_some() {
+            return all;
+        }
+        let mut permits = self.in_flight.try_acquire().ok()?;
+        while permits.num_permits() < wanted {
+            let Ok(one_more) = self.in_flight.try_acquire() else {
+                break;
+            };
+            permits.merge(one_more);
+        }
+        Some(permits)
+    }
+}
+
+/// What one lookup found, for several who asked for the same key at once: the first is given the lease.
+fn hand_out(found: &mut Lookup) -> Lookup {
+    let next = match *found {
+        Lookup::Leased(ref lease) => Lookup::Held(lease.clone()),
+        ref other => other.clone(),
+    };
+    std::mem::replace(found, next)
+}
+
+async fn fetch(mut link: Link, asked: &[(usize, &Key)], with_lives: bool) -> RedisResult<Vec<Found>> {
+    // A single GET would err on a lease; this is nothing there.
+    let mut values = cmd("MGET");
+    for (_, key) in asked {
+        values.arg(key.as_str());
+    }
+    if !with_lives {
+        let values = link.req_packed_command(&values).await?;
+        return Ok(replies::values(values, std::iter::repeat(None)));
+    }
+    let mut pipeline = pipe();
+    pipeline.add_command(values);
+    for (_, key) in asked {
+        pipeline.cmd("PTTL").arg(key.as_str());
+    }
+    let mut answers = link
+        .req_packed_commands(&pipeline, 0, asked.len() + 1)
+        .await?
+        .into_iter();
+    let values = answers.next().unwrap_or(Value::Nil);
+    Ok(replies::values(
+        values,
+        answers.map(|answer| replies::time_left(&answer)),
+    ))
+}
