@@ -136,7 +136,9 @@ test('every dependency has its line, and no line is left over', async () => {
 
 /** The names of all dependencies in a Cargo manifest. */
 async function crates(path: string): Promise<string[]> {
-  const tables = (await read(path)).split(/^(?=\[)/m).filter((table) => /^\[(\w+-)?dependencies\]/.test(table))
+  const tables = (await read(path))
+    .split(/^(?=\[)/m)
+    .filter((table) => /^\[(target\..+\.)?(\w+-)?dependencies\]/.test(table))
   const names = tables.flatMap((table) => [...table.matchAll(/^([\w-]+) = /gm)].map(([, name = '']) => name))
   return [...new Set(names)].sort()
 }
