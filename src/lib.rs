@@ -7,6 +7,8 @@ mod answer;
 mod completions;
 mod default_cache;
 mod events;
+#[cfg(feature = "faults")]
+mod faults;
 mod js;
 mod operations;
 mod options;
@@ -57,6 +59,8 @@ fn attach<'scope>(env: Env<'scope>, realm: &Rc<Realm>, [settle, ..]: Arguments<'
         env.function("configureDefault", &completions, configure_default)?,
     )?;
     functions.set(c"defaultCache", operations(env, None, &completions)?)?;
+    #[cfg(feature = "faults")]
+    functions.set(c"faults", faults::faults(env, &completions)?)?;
     Ok(functions)
 }
 

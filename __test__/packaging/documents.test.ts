@@ -142,6 +142,7 @@ test('every dependency has its line, and no line is left over', async () => {
   )
   expect(lines('## Rust, core')).toEqual(await crates('core/Cargo.toml'))
   expect(lines('## Rust, addon')).toEqual(await crates('Cargo.toml'))
+  expect(lines('## Rust, fuzz targets')).toEqual(await crates('core/fuzz/Cargo.toml'))
 })
 
 /** The names of all dependencies in a Cargo manifest. */

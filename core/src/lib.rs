@@ -12,4 +12,6 @@ pub mod key;
 pub mod lease;
 pub mod memory;
 mod redis;
+#[doc(hidden)]
+pub mod replies;
 pub mod stats;

@@ -30,7 +30,10 @@ use super::{
     primaries::slots_of_primaries,
     topology::Link,
 };
-use crate::key::{self, DIGEST_HEX_LENGTH};
+use crate::{
+    key::{self, DIGEST_HEX_LENGTH},
+    replies,
+};
 
 /// Keys that one SCAN command looks at; the measured knee between round trips and the pause it means for others.
 const SCAN_COUNT: usize = 1_000;
@@ -193,7 +196,7 @@ async fn scan_node(
             .arg("COUNT")
             .arg(SCAN_COUNT);
         let page = connection.run_on(link, |link| send_to(link, node, scan)).await?;
-        let Some((next, keys)) = scan_page(page) else {
+        let Some((next, keys)) = replies::scan_page(page) else {
             return Err(Failure::Broken);
         };
         for (context, keys) in by_context(scope, keys) {
@@ -214,22 +217,6 @@ async fn scan_node(
         }
         cursor = next;
     }
-}
-
-fn scan_page(page: Value) -> Option<(Vec<u8>, Vec<Vec<u8>>)> {
-    let Value::Array(fields) = page else { return None };
-    let mut fields = fields.into_iter();
-    let (Some(Value::BulkString(cursor)), Some(Value::Array(keys))) = (fields.next(), fields.next()) else {
-        return None;
-    };
-    let keys = keys.into_iter().map(|key| {
-        if let Value::BulkString(key) = key {
-            Some(key)
-        } else {
-            None
-        }
-    });
-    Some((cursor, keys.collect::<Option<_>>()?))
 }
 
 fn by_context(scope: &Scope, keys: Vec<Vec<u8>>) -> HashMap<Box<str>, Vec<Vec<u8>>> {

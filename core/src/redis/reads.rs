@@ -10,16 +10,12 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 use tokio::{sync::SemaphorePermit, time::Instant};
 
-use super::{
-    Shared,
-    connection::Failure,
-    lease_scripts::{look_up, time_left},
-    topology::Link,
-};
+use super::{Shared, connection::Failure, lease_scripts::look_up, topology::Link};
 use crate::{
     events::Operation,
     key::Key,
     lease::{LeaseToken, Lookup},
+    replies::{self, Found},
 };
 
 /// What a read of one key comes to.
@@ -30,9 +26,6 @@ enum Read {
     /// Redis was not asked, or did not answer.
     Failed,
 }
-
-/// A value, and how long it lives where that was asked for.
-type Found = Option<(Bytes, Option<Duration>)>;
 
 impl Shared {
     /// A copy in this process.
@@ -229,7 +222,7 @@ async fn fetch(mut link: Link, asked: &[(usize, &Key)], with_lives: bool) -> Red
     }
     if !with_lives {
         let values = values.query_async(&mut link).await?;
-        return Ok(found(values, std::iter::repeat(None)));
+        return Ok(replies::values(values, std::iter::repeat(None)));
     }
     let mut pipeline = pipe();
     pipeline.add_command(values);
@@ -241,23 +234,8 @@ async fn fetch(mut link: Link, asked: &[(usize, &Key)], with_lives: bool) -> Red
         .await?
         .into_iter();
     let values = answers.next().unwrap_or(Value::Nil).extract_error()?;
-    Ok(found(values, answers.map(|answer| time_left(&answer))))
-}
-
-fn found(values: Value, lives: impl Iterator<Item = Option<Duration>>) -> Vec<Found> {
-    let Value::Array(values) = values else {
-        return Vec::new();
-    };
-    let value = |value| {
-        if let Value::BulkString(value) = value {
-            Some(Bytes::from(value))
-        } else {
-            None
-        }
-    };
-    values
-        .into_iter()
-        .zip(lives)
-        .map(|(it, lives)| value(it).map(|value| (value, lives)))
-        .collect()
+    Ok(replies::values(
+        values,
+        answers.map(|answer| replies::time_left(&answer)),
+    ))
 }
