@@ -124,6 +124,26 @@ interface CacheStats {
   * while calls return at once because there is no connection. `null` in memory.
   */
   circuit: "idle" | "connecting" | "closed" | "open" | null;
+  /**
+  * How long calls took that Redis was asked for, those that failed included: from call to answer, or to the deadline.
+  * A hit in memory or on a copy in this process is none of them.
+  */
+  latency: {
+    read: Histogram;
+    write: Histogram;
+    purge: Histogram;
+  };
+}
+/** A histogram with explicit bounds, as OpenTelemetry defines it; times in milliseconds. */
+interface Histogram {
+  /** How many calls there were. */
+  count: number;
+  /** How long they took together. */
+  sum: number;
+  /** The upper bounds of all buckets but the last; each belongs to its bucket. */
+  bounds: number[];
+  /** How many calls fell into each bucket: one more than there are bounds. */
+  counts: number[];
 }
 /**
 * A cache, in memory or on Redis.
@@ -219,4 +239,83 @@ declare function cachePurge(context: string, params?: Params | null, scope?: Sco
 */
 declare function deriveCacheKey(secret: string | Uint8Array, context: string, params?: Params | null, userId?: string | number | bigint | null, rev?: number): string;
 //#endregion
-export { Cache, type CacheOptions, type CacheStats, type LocalOptions, type Lookup, type ParamValue, type Params, type PutOptions, type Scope, type SentinelOptions, cacheGet, cachePurge, cachePut, configureCache, deriveCacheKey };
+//#region binding/diagnostics.d.ts
+/** How a call ended. */
+interface EndMessage {
+  /** The context of the call; `null` for `clear`. */
+  context: string | null;
+  /** Milliseconds from the call to its answer. */
+  duration: number;
+  /** The code of the error that the call was rejected with, if it was. */
+  code?: string;
+}
+/** A message of `mizan:cache:get`: a read ended. A `peek` that finds nothing is none, as in {@link CacheStats}. */
+interface GetMessage extends EndMessage {
+  operation: "get" | "getBytes" | "lookup" | "peek";
+  outcome: "hit" | "miss" | "error";
+}
+/** A message of `mizan:cache:put`: a value was stored or not. */
+interface PutMessage extends EndMessage {
+  operation: "put";
+  outcome: "stored" | "refused" | "error";
+}
+/** A message of `mizan:cache:purge`: a purge ended. */
+interface PurgeMessage extends EndMessage {
+  operation: "purge" | "clear";
+  outcome: "purged" | "error";
+  /** What it was to delete. */
+  scope: "entry" | "context" | "everything";
+  /** How many entries went. */
+  entries: number;
+}
+/** Why Redis did not do something. */
+type FailureReason = "timeout" | "refused" | "broken" | "overload";
+/** A message of `mizan:cache:error`: calls failed on Redis, one or several that ended together. */
+interface ErrorMessage {
+  operation: "read" | "write" | "purge";
+  /** No answer in time; an error as the answer; a connection that broke; more calls under way than `maxInFlight`. */
+  reason: FailureReason;
+  /** How many. */
+  calls: number;
+}
+/** A message of `mizan:cache:circuit`: it changed. */
+interface CircuitMessage {
+  /** As in {@link CacheStats}. */
+  state: "connecting" | "closed" | "open";
+}
+/** A message of `mizan:cache:connection`. */
+interface ConnectionMessage {
+  /** `failed`: it could not be made, told again only for another reason. `closed`: by `close`. */
+  state: "made" | "lost" | "failed" | "closed";
+  /** Of `failed`. */
+  reason?: FailureReason;
+}
+/** A message of `mizan:cache:kept-purges`. */
+interface KeptPurgesMessage {
+  /** `given up`: the cache was closed before Redis could be given them. */
+  state: "kept" | "delivered" | "given up";
+  /** How many. */
+  purges: number;
+}
+/** What is worth a line in a log: fields of the message of the same name, with a level and a sentence. */
+type LogEntry = {
+  level: "info" | "warn" | "error";
+  message: string;
+} & (({
+  event: "connection";
+} & ConnectionMessage) | ({
+  event: "circuit";
+} & CircuitMessage) | ({
+  event: "error";
+} & ErrorMessage) | ({
+  event: "kept-purges";
+} & KeptPurgesMessage));
+/**
+* Calls a function with each {@link LogEntry} of all caches that this thread opened. What it throws is dropped.
+*
+* @returns A function that ends it.
+* @throws `ERR_MIZAN_OPTION` if it is no function.
+*/
+declare function onLog(listener: (entry: LogEntry) => void): () => void;
+//#endregion
+export { Cache, type CacheOptions, type CacheStats, type CircuitMessage, type ConnectionMessage, type ErrorMessage, type FailureReason, type GetMessage, type Histogram, type KeptPurgesMessage, type LocalOptions, type LogEntry, type Lookup, type ParamValue, type Params, type PurgeMessage, type PutMessage, type PutOptions, type Scope, type SentinelOptions, cacheGet, cachePurge, cachePut, configureCache, deriveCacheKey, onLog };

@@ -1,5 +1,5 @@
 /**
- * One arm of `bench/http.ts`: a server of one document, of so many bytes, in a process of its own.
+ * One arm of `cases/http.ts`: a server of one document, of so many bytes, in a process of its own.
  * Arguments: the arm, the bytes, the URL of the Redis.
  */
 
@@ -29,8 +29,8 @@ function loadDocument(id: number): object {
 type Handler = (request: IncomingMessage, response: ServerResponse) => void
 
 /** No cache and no dispatch: as fast as node:http is. */
-function constant(): Handler {
-  const body = JSON.stringify({ document: loadDocument(1) })
+function constant(encode: (text: string) => string | Buffer): Handler {
+  const body = encode(JSON.stringify({ document: loadDocument(1) }))
   return (_request, response) => send(response, body, 'mizan; hit')
 }
 
@@ -63,21 +63,25 @@ function ours(options: Partial<addon.CacheOptions>): Handler {
   return origin.node
 }
 
-function send(response: ServerResponse, body: string, cacheStatus: string): void {
+/** The headers of the origin, and its way to write them. */
+function send(response: ServerResponse, body: string | Buffer, cacheStatus: string): void {
+  const length = Buffer.byteLength(body)
   response.writeHead(200, {
     'Cache-Status': cacheStatus,
     'Content-Type': 'application/json',
     'Cache-Control': 'no-store',
-    'Content-Length': Buffer.byteLength(body),
+    'Content-Length': length,
   })
-  response.end(body)
+  response.end(body, length === body.length ? 'latin1' : 'utf8')
 }
 
 const handlers: Record<string, () => Handler> = {
-  constant,
+  text: () => constant((text) => text),
+  bytes: () => constant((text) => Buffer.from(text)),
   port,
   memory: () => ours({}),
-  redis: () => ours({ redisUrl }),
+  redis: () => ours({ redisUrl, local: false }),
+  copies: () => ours({ redisUrl }),
 }
 const handler = handlers[arm]
 if (handler === undefined) throw new Error(`there is no arm ${arm}`)

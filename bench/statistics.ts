@@ -1,16 +1,17 @@
-/** What both benchmarks say of repeated measurements. */
+/** What is said of repeated measurements. */
 
 import { arch, cpus, platform, release } from 'node:os'
 
 export function median(values: number[]): number {
-  const sorted = values.toSorted((left, right) => left - right)
-  const middle = sorted.length >> 1
-  return sorted.length % 2 === 1 ? (sorted[middle] ?? 0) : ((sorted[middle - 1] ?? 0) + (sorted[middle] ?? 0)) / 2
+  return quantile(values, 0.5)
 }
 
-/** The median, and the least and the greatest. */
-export function withSpread(values: number[]): string {
-  return `${median(values).toFixed(2)} (${Math.min(...values).toFixed(2)} to ${Math.max(...values).toFixed(2)})`
+export function quantile(values: ArrayLike<number>, part: number): number {
+  const sorted = Float64Array.from(values).sort()
+  const position = (sorted.length - 1) * part
+  const below = sorted[Math.floor(position)] ?? Number.NaN
+  const above = sorted[Math.ceil(position)] ?? Number.NaN
+  return below + (above - below) * (position - Math.floor(position))
 }
 
 /** What a figure depends on besides the code. */

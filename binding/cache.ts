@@ -2,6 +2,7 @@
 
 import { canonicalForm, type Params } from './canonical.ts'
 import { run } from './completions.ts'
+import { gets, publishEnd, publishPeek, publishRead, purges, puts } from './diagnostics.ts'
 import { codedError } from './errors.ts'
 import { type CacheOperations, type LookupAnswer, native } from './native.ts'
 import { pick } from './pick.ts'
@@ -130,6 +131,23 @@ export interface CacheStats {
    * while calls return at once because there is no connection. `null` in memory.
    */
   circuit: 'idle' | 'connecting' | 'closed' | 'open' | null
+  /**
+   * How long calls took that Redis was asked for, those that failed included: from call to answer, or to the deadline.
+   * A hit in memory or on a copy in this process is none of them.
+   */
+  latency: { read: Histogram; write: Histogram; purge: Histogram }
+}
+
+/** A histogram with explicit bounds, as OpenTelemetry defines it; times in milliseconds. */
+export interface Histogram {
+  /** How many calls there were. */
+  count: number
+  /** How long they took together. */
+  sum: number
+  /** The upper bounds of all buckets but the last; each belongs to its bucket. */
+  bounds: number[]
+  /** How many calls fell into each bucket: one more than there are bounds. */
+  counts: number[]
 }
 
 /** The functions of caches that exist already, by what `toCache` constructs their `Cache` with. */
@@ -176,7 +194,9 @@ export class Cache {
 
   /** The value, if it or a copy of it is in this process's memory; never a round trip. */
   peek(context: string, params?: Params | null, scope?: Scope): string | null {
-    return Cache.#of(this).peek(writeCall(context, params, scope))
+    const operations = Cache.#of(this)
+    const canonical = writeCall(context, params, scope)
+    return gets.hasSubscribers ? publishPeek(operations, canonical, context) : operations.peek(canonical)
   }
 
   /**
@@ -185,13 +205,15 @@ export class Cache {
    */
   get(context: string, params?: Params | null, scope?: Scope): Promise<string | null> {
     const { text } = Cache.#check(this).#reads
-    return text.read(writeCall(context, params, scope))
+    const canonical = writeCall(context, params, scope)
+    return gets.hasSubscribers ? publishRead(text, canonical, 'get', context) : text.read(canonical)
   }
 
   /** The value as bytes of its own, or `null`; takes no lease. */
   getBytes(context: string, params?: Params | null, scope?: Scope): Promise<Uint8Array | null> {
     const { bytes } = Cache.#check(this).#reads
-    return bytes.read(writeCall(context, params, scope))
+    const canonical = writeCall(context, params, scope)
+    return gets.hasSubscribers ? publishRead(bytes, canonical, 'getBytes', context) : bytes.read(canonical)
   }
 
   /**
@@ -200,7 +222,9 @@ export class Cache {
    */
   lookup(context: string, params?: Params | null, scope?: Scope): Promise<Lookup> {
     const { lookup } = Cache.#check(this).#reads
-    return lookup.read(writeCall(context, params, scope)).then(toLookup)
+    const canonical = writeCall(context, params, scope)
+    const read = gets.hasSubscribers ? publishRead(lookup, canonical, 'lookup', context) : lookup.read(canonical)
+    return read.then(toLookup)
   }
 
   /**
@@ -219,7 +243,8 @@ export class Cache {
     const operations = Cache.#of(this)
     const { userId, rev, ttl, lease } = readOptions('options', options, PUT_NAMES)
     const canonical = canonicalForm(context, params, userId, rev)
-    return run((number) => operations.put(canonical, value, ttl, lease, number))
+    const put = () => run((number) => operations.put(canonical, value, ttl, lease, number))
+    return puts.hasSubscribers ? publishEnd(puts, { operation: 'put', context }, put, storedOrRefused) : put()
   }
 
   /**
@@ -232,16 +257,19 @@ export class Cache {
   purge(context: string, params?: Params | null, scope?: Scope): Promise<number> {
     const operations = Cache.#of(this)
     const canonical = writeCall(context, params, scope)
-    if (params === undefined || params === null) {
-      return run((number) => operations.purgeContext(context, number))
-    }
-    return run((number) => operations.purgeEntry(canonical, number))
+    const isBroad = params === undefined || params === null
+    const purge = () =>
+      run((number) => (isBroad ? operations.purgeContext(context, number) : operations.purgeEntry(canonical, number)))
+    const call = { operation: 'purge', context, scope: isBroad ? 'context' : 'entry' }
+    return purges.hasSubscribers ? publishEnd(purges, call, purge, purged) : purge()
   }
 
   /** Deletes all entries of this protocol, of every context, and nothing else; returns how many went. */
   clear(): Promise<number> {
     const operations = Cache.#of(this)
-    return run((number) => operations.clear(number))
+    const clear = () => run((number) => operations.clear(number))
+    const call = { operation: 'clear', context: null, scope: 'everything' }
+    return purges.hasSubscribers ? publishEnd(purges, call, clear, purged) : clear()
   }
 
   /** The counters and sizes of this moment; no I/O. */
@@ -309,6 +337,9 @@ function isObject(value: unknown): value is object {
     return false
   }
 }
+
+const storedOrRefused = (stored: boolean) => ({ outcome: stored ? 'stored' : 'refused' })
+const purged = (entries: number) => ({ outcome: 'purged', entries })
 
 function toLookup(answer: LookupAnswer): Lookup {
   if (answer === null || typeof answer === 'string') {

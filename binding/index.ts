@@ -9,6 +9,7 @@ export {
   Cache,
   type CacheOptions,
   type CacheStats,
+  type Histogram,
   type LocalOptions,
   type Lookup,
   type PutOptions,
@@ -18,3 +19,15 @@ export {
 export type { Params, ParamValue } from './canonical.ts'
 export { cacheGet, cachePurge, cachePut, configureCache } from './default-cache.ts'
 export { deriveCacheKey } from './derive.ts'
+export {
+  type CircuitMessage,
+  type ConnectionMessage,
+  type ErrorMessage,
+  type FailureReason,
+  type GetMessage,
+  type KeptPurgesMessage,
+  type LogEntry,
+  onLog,
+  type PurgeMessage,
+  type PutMessage,
+} from './diagnostics.ts'

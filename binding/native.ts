@@ -3,6 +3,7 @@
 import { createRequire } from 'node:module'
 import type { CacheStats } from './cache.ts'
 import { settle } from './completions.ts'
+import { type CoreEvent, report } from './diagnostics.ts'
 
 /**
  * An operation's answer; a rejected promise where it failed at once; or `undefined` where the answer is still to come,
@@ -52,8 +53,8 @@ interface Native {
 }
 
 interface Addon {
-  /** Settles promises by `settle`: numbers and answers in turns, numbers and errors in turns. */
-  attach(settle: (resolved: unknown[], rejected: unknown[]) => void): Native
+  /** Hands over what ended: numbers and answers in turns, numbers and errors in turns; and events, if there are any. */
+  attach(deliver: (resolved: unknown[], rejected: unknown[], events: CoreEvent[] | undefined) => void): Native
 }
 
 /** The platforms whose addon may fit. An addon for the wrong C library does not load, so the next one is tried. */
@@ -88,4 +89,9 @@ function load(): Addon {
   )
 }
 
-export const native: Native = load().attach(settle)
+export const native: Native = load().attach((resolved, rejected, events) => {
+  settle(resolved, rejected)
+  if (events !== undefined) {
+    report(events)
+  }
+})

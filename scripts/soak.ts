@@ -16,6 +16,7 @@ import { RedisServer } from '../__test__/support/redis-server.ts'
 const LET_GO: Record<LetGo, number> = {
   promises: 60_000,
   closed: 15_000,
+  heard: 15_000,
   dropped: 15_000,
   unused: 60_000,
   workers: 600,

@@ -35,6 +35,7 @@ await runMain(async () => {
   await checkCommand('JavaScript format and lints', 'npx biome ci')
   await checkCommand('Types', 'npm run --silent typecheck')
   await testRust()
+  await checkCommand('An addon that panics on purpose', 'cargo build --package mizan-cache --features faults --quiet')
   await testNode()
 
   console.log(

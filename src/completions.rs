@@ -1,9 +1,11 @@
 //! How operations that have to wait end in JavaScript: each under the number that its promise is known by there.
 //!
+//! Events of the caches that an environment opened reach it by the same way.
+//!
 //! Whatever finishes on the runtime's thread is put on a list, and the first entry of a list wakes JavaScript, which is
-//! handed the whole list at once. The wake-up keeps the event loop alive only while operations are under way. When the
-//! environment is torn down the wake-up goes first, under the lock it is called under: no thread ever reaches for one
-//! that is gone, and what finishes later is dropped.
+//! handed the whole list at once, with the events. The wake-up keeps the event loop alive only while operations are
+//! under way. When the environment is torn down the wake-up goes first, under the lock it is called under: no thread
+//! ever reaches for one that is gone, and what finishes later is dropped.
 
 use std::{
     ffi::c_void,
@@ -12,11 +14,16 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use mizan_cache_core::error::Error;
+use mizan_cache_core::{
+    cache::Cache,
+    error::Error,
+    events::{Event, Observer},
+};
 use napi::sys;
 
 use crate::{
     answer::Answer,
+    events::Untold,
     js::{Env, Failure, Kept, Outcome, Value, guard, internal},
     runtime::runtime,
 };
@@ -36,6 +43,7 @@ struct Shared {
 struct State {
     under_way: usize,
     finished: Vec<Finished>,
+    untold: Untold,
     wake_up: WakeUp,
 }
 
@@ -64,10 +72,16 @@ impl Shared {
     }
 
     fn finish(&self, number: f64, result: Result<Answer, Error>) {
+        self.add(|state| state.finished.push(Finished { number, result }));
+    }
+
+    /// Adds to the list, and wakes JavaScript if that has not been done.
+    fn add(&self, add: impl FnOnce(&mut State)) {
         let mut state = self.lock();
         let WakeUp::Made(wake_up) = state.wake_up else { return };
-        state.finished.push(Finished { number, result });
-        if state.finished.len() == 1 {
+        let is_first = state.finished.is_empty() && state.untold.is_empty();
+        add(&mut state);
+        if is_first {
             // SAFETY: the lock is held and the wake-up not gone, so Node still knows it. Its queue is unbounded, and
             // the only other failure, that it is closing, means that nobody waits any more.
             unsafe {
@@ -81,14 +95,30 @@ impl Shared {
     }
 }
 
+impl Observer for Shared {
+    fn observe(&self, event: Event) {
+        self.add(|state| state.untold.add(event));
+    }
+}
+
 impl Completions {
     /// With the function that JavaScript settles promises by: it is given the numbers and values of those to resolve,
-    /// in turns, and the numbers and errors of those to reject.
+    /// in turns, the numbers and errors of those to reject, and the events if there are any.
     pub fn new(settle: Value<'_>) -> Outcome<Self> {
         Ok(Self {
             settle: settle.keep()?,
             shared: Arc::default(),
         })
+    }
+
+    /// Tells JavaScript the events of a cache, for as long as its environment lives, which that does not prolong.
+    pub fn observe(&self, env: Env<'_>, cache: &Cache) -> Outcome<()> {
+        let observer: Arc<dyn Observer> = Arc::<Shared>::clone(&self.shared);
+        if cache.observe(&observer) {
+            let mut state = self.shared.lock();
+            self.make_wake_up(env, &mut state)?;
+        }
+        Ok(())
     }
 
     /// Runs an operation to its end, and then settles its promise.
@@ -99,9 +129,7 @@ impl Completions {
         operation: impl Future<Output = Result<Answer, Error>> + Send + 'static,
     ) -> Outcome<()> {
         let mut state = self.shared.lock();
-        if matches!(state.wake_up, WakeUp::Unmade) {
-            state.wake_up = make_wake_up(env, self.settle.value(env)?, &self.shared)?;
-        }
+        self.make_wake_up(env, &mut state)?;
         state.under_way += 1;
         keep_alive(env, &state, true);
         drop(state);
@@ -111,6 +139,14 @@ impl Completions {
             result: None,
         };
         runtime().spawn(settlement.of(operation));
+        Ok(())
+    }
+
+    fn make_wake_up(&self, env: Env<'_>, state: &mut State) -> Outcome<()> {
+        if matches!(state.wake_up, WakeUp::Unmade) {
+            state.wake_up = make_wake_up(env, self.settle.value(env)?, &self.shared)?;
+            keep_alive(env, state, false);
+        }
         Ok(())
     }
 }
@@ -206,12 +242,12 @@ unsafe extern "C" fn deliver(raw_env: sys::napi_env, settle: sys::napi_value, sh
     guard(env, || {
         // SAFETY: as above.
         let settle = unsafe { env.value(settle) };
-        let finished = {
+        let (finished, untold) = {
             let mut state = shared.lock();
             let finished = std::mem::take(&mut state.finished);
             state.under_way -= finished.len();
             keep_alive(env, &state, state.under_way > 0);
-            finished
+            (finished, std::mem::take(&mut state.untold))
         };
         let (mut resolved, mut rejected) = (Vec::with_capacity(finished.len() * 2), Vec::new());
         for Finished { number, result } in finished {
@@ -221,6 +257,12 @@ unsafe extern "C" fn deliver(raw_env: sys::napi_env, settle: sys::napi_value, sh
                 Err(failure) => rejected.extend([number, env.error(&failure.into_error(env))?]),
             }
         }
-        settle.call(env.undefined()?, &[env.array(&resolved)?, env.array(&rejected)?])
+        let events = if untold.is_empty() {
+            env.undefined()?
+        } else {
+            untold.into_value(env)?
+        };
+        let arguments = [env.array(&resolved)?, env.array(&rejected)?, events];
+        settle.call(env.undefined()?, &arguments)
     });
 }

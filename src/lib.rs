@@ -6,6 +6,9 @@
 mod answer;
 mod completions;
 mod default_cache;
+mod events;
+#[cfg(feature = "faults")]
+mod faults;
 mod js;
 mod operations;
 mod options;
@@ -56,6 +59,8 @@ fn attach<'scope>(env: Env<'scope>, realm: &Rc<Realm>, [settle, ..]: Arguments<'
         env.function("configureDefault", &completions, configure_default)?,
     )?;
     functions.set(c"defaultCache", operations(env, None, &completions)?)?;
+    #[cfg(feature = "faults")]
+    functions.set(c"faults", faults::faults(env, &completions)?)?;
     Ok(functions)
 }
 
@@ -94,7 +99,9 @@ fn open_cache<'scope>(
     [options, ..]: Arguments<'scope>,
 ) -> Outcome<Value<'scope>> {
     let config = read_config(env, options, env.undefined()?, env.undefined()?)?;
-    operations(env, Some(Held::open(&config)?), completions)
+    let held = Held::open(&config)?;
+    completions.observe(env, &held.cache)?;
+    operations(env, Some(held), completions)
 }
 
 fn configure_default<'scope>(
@@ -103,5 +110,7 @@ fn configure_default<'scope>(
     [options, fallback_url, fallback_secret, ..]: Arguments<'scope>,
 ) -> Outcome<Value<'scope>> {
     let config = read_config(env, options, fallback_url, fallback_secret)?;
-    operations(env, Some(default_cache::configure(config)?), completions)
+    let held = default_cache::configure(config)?;
+    completions.observe(env, &held.cache)?;
+    operations(env, Some(held), completions)
 }

@@ -14,6 +14,7 @@ use mizan_cache_core::{
     canonical::Canonical,
     config::MAX_TTL,
     error::{Error, ErrorCode},
+    histogram::{BOUNDS, Histogram},
     lease::LeaseToken,
 };
 
@@ -333,6 +334,27 @@ fn stats<'scope>(env: Env<'scope>, handle: &Rc<Handle>, _: Arguments<'scope>) ->
         .circuit
         .map_or_else(|| env.null(), |circuit| env.string(circuit.as_str()))?;
     object.set(c"circuit", circuit)?;
+    let latency = env.object()?;
+    for (name, histogram) in [
+        (c"read", &stats.latency.read),
+        (c"write", &stats.latency.write),
+        (c"purge", &stats.latency.purge),
+    ] {
+        latency.set(name, histogram_value(env, histogram)?)?;
+    }
+    object.set(c"latency", latency)?;
+    Ok(object)
+}
+
+fn histogram_value<'scope>(env: Env<'scope>, histogram: &Histogram) -> Outcome<Value<'scope>> {
+    let milliseconds = |time: Duration| env.number(time.as_secs_f64() * 1_000.0);
+    let bounds = BOUNDS.into_iter().map(milliseconds).collect::<Outcome<Vec<_>>>()?;
+    let counts = histogram.counts.iter().map(|count| env.count(*count));
+    let object = env.object()?;
+    object.set(c"count", env.count(histogram.count)?)?;
+    object.set(c"sum", milliseconds(histogram.sum)?)?;
+    object.set(c"bounds", env.array(&bounds)?)?;
+    object.set(c"counts", env.array(&counts.collect::<Outcome<Vec<_>>>()?)?)?;
     Ok(object)
 }
 

@@ -197,6 +197,14 @@ const functions: Record<string, Position[]> = {
     position('userId', 'USER SURROGATE SIZE', userId, (value) => derive(SECRET, 'user', {}, value)),
     position('rev', 'REV', rev, (value) => derive(SECRET, 'user', {}, null, value)),
   ],
+  onLog: [
+    position(
+      'listener',
+      'OPTION',
+      (value) => verdict(typeof value === 'function'),
+      (value) => addon.onLog(value as never)(),
+    ),
+  ],
   'new Cache': optionsPositions((options) => new addon.Cache(options as never)),
   'cache.deriveKey': scopedPositions(on(cache.deriveKey)),
   'cache.peek': scopedPositions(on(cache.peek)),

@@ -1,46 +1,11 @@
 /** Node and Python on one Redis: the same keys, the same values, and leases that one of them does not know. */
 
-import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process'
-import { createInterface } from 'node:readline'
-import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
-import type { Cache, Params, Scope } from '../../binding/index.ts'
+import type { Cache, Scope } from '../../binding/index.ts'
 import { findPython } from '../../scripts/python.mjs'
+import { type PeerCall as Call, PythonPeer } from '../support/python-peer.ts'
 import { openCache, SECRET } from '../support/redis-cache.ts'
 import { type Observer, RedisServer } from '../support/redis-server.ts'
-
-const PEER = fileURLToPath(new URL('peer.py', import.meta.url))
-const REFERENCE = fileURLToPath(new URL('../reference', import.meta.url))
-
-type Call = { context: string; params: Params } & Scope
-
-/** A Python process that answers a line with a line, in order. */
-class Peer {
-  readonly #process: ChildProcessWithoutNullStreams
-  readonly #lines: AsyncIterator<string>
-  #complaint = ''
-
-  constructor(python: string, url: string) {
-    this.#process = spawn(python, [PEER, url, SECRET, REFERENCE])
-    this.#lines = createInterface(this.#process.stdout)[Symbol.asyncIterator]()
-    this.#process.stderr.on('data', (text) => {
-      this.#complaint += text
-    })
-  }
-
-  async ask(command: 'key' | 'get' | 'set' | 'del', call: Call, value?: string): Promise<unknown> {
-    this.#process.stdin.write(`${JSON.stringify({ command, ...call, value })}\n`)
-    const { value: line, done } = await this.#lines.next()
-    if (done) {
-      throw new Error(`the Python process ended: ${this.#complaint}`)
-    }
-    return JSON.parse(line)
-  }
-
-  end(): void {
-    this.#process.kill('SIGKILL')
-  }
-}
 
 const calls: Call[] = [
   { context: 'user', params: {} },
@@ -59,12 +24,12 @@ const body = (index: number) => JSON.stringify({ index, name: 'Ayşe 😀', text
 
 let server: RedisServer
 let observer: Observer
-let peer: Peer
+let peer: PythonPeer
 
 beforeAll(async () => {
   server = await RedisServer.start()
   observer = await server.observe()
-  peer = new Peer(await findPython(), server.url)
+  peer = new PythonPeer(await findPython(), server.url, SECRET)
 })
 
 afterAll(async () => {

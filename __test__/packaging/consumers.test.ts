@@ -12,7 +12,7 @@ import { type Registry, startRegistry } from './registry.ts'
 
 const CONSUMERS = fileURLToPath(new URL('consumers', import.meta.url))
 const TYPESCRIPT = 'typescript@7.0.2'
-const EXPORTS = 'Cache,cacheGet,cachePurge,cachePut,configureCache,deriveCacheKey'
+const EXPORTS = 'Cache,cacheGet,cachePurge,cachePut,configureCache,deriveCacheKey,onLog'
 
 let registry: Registry
 const projects: string[] = []

@@ -104,6 +104,17 @@ test('the API tables have a row for every export and every method', async () => 
   expect(documented.sort()).toEqual([...Object.keys(everything), ...methods].sort())
 })
 
+test('the table of numbers has a row for each, and that of messages one for every channel', async () => {
+  const document = await read('docs/observability.md')
+  const numbers = rows(section(document, '## Numbers: `stats()`')).map(firstCode)
+  const cache = new everything.Cache({ secret: 'a secret of the tests, 32 bytes or more' })
+  expect(numbers.sort()).toEqual(Object.keys(cache.stats()).sort())
+  const channels = rows(section(document, '## Messages: `node:diagnostics_channel`')).map(firstCode)
+  const source = await read('binding/diagnostics.ts')
+  const published = [...source.matchAll(/channel\('(mizan:cache:[a-z-]+)'\)/g)].map(([, name]) => name)
+  expect(channels.sort()).toEqual(published.sort())
+})
+
 test("the README's program prints what its comments say", async () => {
   const program = /```js\n([\s\S]*?)```/.exec(await read('README.md'))?.[1] ?? ''
   const expected = [...program.matchAll(/^console\.log.* \/\/ (.*)$/gm)].map(([, line]) => `${line}\n`)
@@ -131,11 +142,14 @@ test('every dependency has its line, and no line is left over', async () => {
   )
   expect(lines('## Rust, core')).toEqual(await crates('core/Cargo.toml'))
   expect(lines('## Rust, addon')).toEqual(await crates('Cargo.toml'))
+  expect(lines('## Rust, fuzz targets')).toEqual(await crates('core/fuzz/Cargo.toml'))
 })
 
 /** The names of all dependencies in a Cargo manifest. */
 async function crates(path: string): Promise<string[]> {
-  const tables = (await read(path)).split(/^(?=\[)/m).filter((table) => /^\[(\w+-)?dependencies\]/.test(table))
+  const tables = (await read(path))
+    .split(/^(?=\[)/m)
+    .filter((table) => /^\[(target\..+\.)?(\w+-)?dependencies\]/.test(table))
   const names = tables.flatMap((table) => [...table.matchAll(/^([\w-]+) = /gm)].map(([, name = '']) => name))
   return [...new Set(names)].sort()
 }

@@ -4,12 +4,13 @@
  * Needs --expose-gc. As a worker: what is terminated.
  */
 
+import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import { once } from 'node:events'
 import { readdirSync } from 'node:fs'
 import { setTimeout as pause } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { parentPort, threadId, Worker, workerData } from 'node:worker_threads'
-import { Cache } from '@mizan/cache'
+import { Cache, onLog } from '@mizan/cache'
 
 const AT_ONCE = 10
 /** Bytes that are no text. */
@@ -33,10 +34,22 @@ async function use(cache) {
   await cache.purge('leak', params)
 }
 
+/** Listens to calls and to the log; returns a function that ends it. */
+function listen() {
+  const receive = () => {}
+  subscribe('mizan:cache:get', receive)
+  const stop = onLog(receive)
+  return () => {
+    unsubscribe('mizan:cache:get', receive)
+    stop()
+  }
+}
+
 if (parentPort === null) {
   await main()
 } else {
   const cache = open(workerData)
+  listen()
   for (;;) {
     await Promise.all([use(cache), use(cache)])
     parentPort.postMessage('busy')
@@ -62,6 +75,11 @@ async function main() {
       const cache = open(url)
       await use(cache)
       await cache.close()
+    },
+    heard: async () => {
+      const stop = listen()
+      await use(open(url))
+      stop()
     },
     dropped: async () => await use(open(url)),
     unused: async () => void open(url).deriveKey('leak', {}),

@@ -7,9 +7,10 @@ import { RedisServer } from '../support/redis-server.ts'
 const letGo: { what: LetGo; name: string; rounds: number }[] = [
   { what: 'promises', name: 'promises that are kept, rejected or waited for by nobody', rounds: 100 },
   { what: 'closed', name: 'caches that are closed', rounds: 100 },
+  { what: 'heard', name: 'caches that are dropped after somebody listened to them', rounds: 100 },
   { what: 'dropped', name: 'caches that are dropped after their use', rounds: 100 },
   { what: 'unused', name: 'caches that are dropped without it', rounds: 100 },
-  { what: 'workers', name: 'threads that are terminated in the middle of calls', rounds: 20 },
+  { what: 'workers', name: 'threads that listen and are terminated in the middle of calls', rounds: 20 },
 ]
 
 /** What a process holds is told by /proc. */

@@ -24,7 +24,7 @@ export async function runMemoryCampaign(url: string, cycles: number): Promise<Me
 }
 
 /** What a process uses and lets go again and again; `leaks-program.mjs` says how. */
-export type LetGo = 'promises' | 'closed' | 'dropped' | 'unused' | 'workers'
+export type LetGo = 'promises' | 'closed' | 'heard' | 'dropped' | 'unused' | 'workers'
 
 /** What a process holds. */
 export interface Held {

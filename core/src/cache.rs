@@ -15,6 +15,7 @@ use crate::{
     canonical::{Canonical, check_context},
     config::{BackendConfig, Config},
     error::{Error, ErrorCode},
+    events::Observer,
     key::{Key, Signer},
     lease::{LeaseToken, Lookup},
     memory::Memory,
@@ -305,6 +306,19 @@ impl Cache {
             entries,
             bytes,
             circuit: redis.map(Redis::circuit),
+            latency: counters.latency.snapshot(),
+        }
+    }
+
+    /// Tells an observer of events from now on, for as long as somebody else keeps it. Says whether there can be any: a
+    /// cache in memory has none.
+    pub fn observe(&self, observer: &Arc<dyn Observer>) -> bool {
+        match &self.inner.backend {
+            Backend::Memory(_) => false,
+            Backend::Redis(redis) => {
+                redis.observe(observer);
+                true
+            }
         }
     }
 

@@ -6,8 +6,12 @@ pub mod cache;
 pub mod canonical;
 pub mod config;
 pub mod error;
+pub mod events;
+pub mod histogram;
 pub mod key;
 pub mod lease;
 pub mod memory;
 mod redis;
+#[doc(hidden)]
+pub mod replies;
 pub mod stats;

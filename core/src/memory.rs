@@ -13,6 +13,7 @@
 //! Costs: every operation on one key takes constant time. Deleting a context takes time for its own entries only, because
 //! the keys of each context are kept together. [`Memory::clear`] visits every entry.
 
+mod sync;
 mod table;
 
 use crate::{
@@ -21,9 +22,10 @@ use crate::{
 };
 use bytes::Bytes;
 use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::PoisonError,
     time::{Duration, Instant},
 };
+use sync::{Mutex, MutexGuard};
 use table::{Content, Table};
 
 pub use table::ENTRY_OVERHEAD;

@@ -2,6 +2,11 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use crate::{
+    events::Operation,
+    histogram::{Histogram, Recorder},
+};
+
 /// Whether Redis is asked at all (`protocol.md` §8).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Circuit {
@@ -65,6 +70,19 @@ pub struct Stats {
     pub bytes: u64,
     /// Whether Redis is asked; `None` for the memory backend.
     pub circuit: Option<Circuit>,
+    /// How long calls took that Redis was asked for, those that failed included.
+    pub latency: Latency,
+}
+
+/// How long calls on Redis took, from call to answer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Latency {
+    /// Of reads.
+    pub read: Histogram,
+    /// Of writes.
+    pub write: Histogram,
+    /// Of purges.
+    pub purge: Histogram,
 }
 
 /// The counters behind [`Stats`].
@@ -82,6 +100,32 @@ pub(crate) struct Counters {
     pub postponed_purges: Counter,
     pub timeouts: Counter,
     pub connections: Counter,
+    pub latency: LatencyRecorder,
+}
+
+#[derive(Default)]
+pub(crate) struct LatencyRecorder {
+    read: Recorder,
+    write: Recorder,
+    purge: Recorder,
+}
+
+impl LatencyRecorder {
+    pub fn of(&self, operation: Operation) -> &Recorder {
+        match operation {
+            Operation::Read => &self.read,
+            Operation::Write => &self.write,
+            Operation::Purge => &self.purge,
+        }
+    }
+
+    pub fn snapshot(&self) -> Latency {
+        Latency {
+            read: self.read.snapshot(),
+            write: self.write.snapshot(),
+            purge: self.purge.snapshot(),
+        }
+    }
 }
 
 /// A number that only grows.

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use ::redis::RedisResult;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::{pin, sync::Notify, time::sleep};
 
@@ -14,33 +15,34 @@ use super::{
 /// is back. So another one is made beside it.
 const ATTEMPT_EVERY: Duration = Duration::from_millis(500);
 
-/// The first link that can be had, and what is notified when it is lost. `None` when all attempts have failed.
+/// The first link that can be had, and what is notified when it is lost; or why the last attempt failed.
 ///
 /// `first` is the number of the first attempt among all that were made in vain.
 pub(super) async fn connect(
     servers: &Servers,
     first: usize,
     local: Option<&Arc<LocalTier>>,
-) -> Option<(Link, Arc<Notify>)> {
+) -> RedisResult<(Link, Arc<Notify>)> {
     let mut attempts = FuturesUnordered::new();
-    for number in first.. {
+    let mut number = first;
+    loop {
         attempts.push(async move {
             let lost = Arc::default();
-            let link = servers.connect(number, Arc::clone(&lost), local).await.ok()?;
-            Some((link, lost))
+            let link = servers.connect(number, Arc::clone(&lost), local).await?;
+            Ok((link, lost))
         });
         let next_is_due = sleep(ATTEMPT_EVERY);
         pin!(next_is_due);
         loop {
             tokio::select! {
-                settled = attempts.next() => match settled {
-                    Some(Some(link)) => return Some(link),
-                    Some(None) => {}
-                    None => return None,
-                },
+                Some(attempt) = attempts.next() => {
+                    if attempt.is_ok() || attempts.is_empty() {
+                        return attempt;
+                    }
+                }
                 () = &mut next_is_due => break,
             }
         }
+        number += 1;
     }
-    None
 }

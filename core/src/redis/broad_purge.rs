@@ -16,7 +16,6 @@ use std::{
 
 use ::redis::{
     Cmd, RedisResult, Value,
-    aio::ConnectionLike,
     cluster_routing::{RoutingInfo, SingleNodeRoutingInfo},
     cmd,
 };
@@ -31,7 +30,10 @@ use super::{
     primaries::slots_of_primaries,
     topology::Link,
 };
-use crate::key::{self, DIGEST_HEX_LENGTH};
+use crate::{
+    key::{self, DIGEST_HEX_LENGTH},
+    replies,
+};
 
 /// Keys that one SCAN command looks at; the measured knee between round trips and the pause it means for others.
 const SCAN_COUNT: usize = 1_000;
@@ -75,7 +77,7 @@ struct Queue {
 #[derive(Default)]
 struct Waiting {
     scope: Scope,
-    purges: Vec<oneshot::Sender<Arc<Deleted>>>,
+    purges: Vec<oneshot::Sender<Result<Arc<Deleted>, Failure>>>,
 }
 
 /// The broad purges of one cache.
@@ -85,24 +87,25 @@ pub(super) struct BroadPurges {
 }
 
 impl BroadPurges {
-    /// Deletes contexts, or everything of this protocol if there are none. `None` when the pass failed.
+    /// Deletes contexts, or everything of this protocol if there are none.
     pub async fn purge<'a>(
         self: &Arc<Self>,
         connection: &Arc<Connection>,
         contexts: Option<impl Iterator<Item = &'a str>>,
-    ) -> Option<Arc<Deleted>> {
+    ) -> Result<Arc<Deleted>, Failure> {
         let (sender, receiver) = oneshot::channel();
         if self.enqueue(contexts, sender) {
             tokio::spawn(Arc::clone(self).run_passes(Arc::clone(connection)));
         }
-        receiver.await.ok()
+        // Nobody answers where the pass panicked.
+        receiver.await.unwrap_or(Err(Failure::Broken))
     }
 
     /// Whether no pass runs, so that the caller must start one.
     fn enqueue<'a>(
         &self,
         contexts: Option<impl Iterator<Item = &'a str>>,
-        purge: oneshot::Sender<Arc<Deleted>>,
+        purge: oneshot::Sender<Result<Arc<Deleted>, Failure>>,
     ) -> bool {
         let mut queue = self.lock();
         let waiting = queue.waiting.get_or_insert_default();
@@ -119,19 +122,23 @@ impl BroadPurges {
             // In a task of its own, so that a panic fails this pass and not the queue.
             let connection = Arc::clone(&connection);
             let pass = tokio::spawn(async move {
-                run_pass(&connection, &waiting.scope)
-                    .await
-                    .map(|it| (it, waiting.purges))
+                let deleted = run_pass(&connection, &waiting.scope).await.map(Arc::new);
+                (deleted, waiting.purges)
             });
-            let Ok(Ok((deleted, purges))) = pass.await else {
+            let (deleted, mut purges) = pass.await.unwrap_or((Err(Failure::Broken), Vec::new()));
+            if deleted.is_err() {
                 // Those that waited for this pass have waited for a deadline already; they need not for another.
-                self.lock().waiting = None;
-                continue;
-            };
-            let deleted = Arc::new(deleted);
+                purges.extend(
+                    self.lock()
+                        .waiting
+                        .take()
+                        .into_iter()
+                        .flat_map(|waiting| waiting.purges),
+                );
+            }
             for purge in purges {
                 // A purge whose caller went away has been done all the same.
-                let _ = purge.send(Arc::clone(&deleted));
+                let _ = purge.send(deleted.clone());
             }
         }
     }
@@ -189,7 +196,7 @@ async fn scan_node(
             .arg("COUNT")
             .arg(SCAN_COUNT);
         let page = connection.run_on(link, |link| send_to(link, node, scan)).await?;
-        let Some((next, keys)) = scan_page(page) else {
+        let Some((next, keys)) = replies::scan_page(page) else {
             return Err(Failure::Broken);
         };
         for (context, keys) in by_context(scope, keys) {
@@ -212,22 +219,6 @@ async fn scan_node(
     }
 }
 
-fn scan_page(page: Value) -> Option<(Vec<u8>, Vec<Vec<u8>>)> {
-    let Value::Array(fields) = page else { return None };
-    let mut fields = fields.into_iter();
-    let (Some(Value::BulkString(cursor)), Some(Value::Array(keys))) = (fields.next(), fields.next()) else {
-        return None;
-    };
-    let keys = keys.into_iter().map(|key| {
-        if let Value::BulkString(key) = key {
-            Some(key)
-        } else {
-            None
-        }
-    });
-    Some((cursor, keys.collect::<Option<_>>()?))
-}
-
 fn by_context(scope: &Scope, keys: Vec<Vec<u8>>) -> HashMap<Box<str>, Vec<Vec<u8>>> {
     let mut contexts: HashMap<Box<str>, Vec<Vec<u8>>> = HashMap::new();
     for key in keys {
@@ -247,7 +238,7 @@ async fn send_to(link: Link, node: Option<&String>, command: Cmd) -> RedisResult
             };
             cluster.route_command(command, RoutingInfo::SingleNode(node)).await
         }
-        (mut link, _) => link.req_packed_command(&command).await,
+        (mut link, _) => command.query_async(&mut link).await,
     }
 }
 

@@ -17,7 +17,7 @@ use std::{
 use ::redis::{ErrorKind, RedisError, RedisResult, ServerErrorKind, cmd};
 use tokio::{
     sync::{Notify, watch},
-    time::{Instant, sleep, timeout, timeout_at},
+    time::{Instant, error::Elapsed, sleep, timeout, timeout_at},
 };
 
 use super::{
@@ -25,7 +25,10 @@ use super::{
     local_tier::LocalTier,
     topology::{Link, Servers, pause_before_reconnecting},
 };
-use crate::stats::{Circuit, Counters};
+use crate::{
+    events::{ConnectionEvent, Event, Observers, Reason},
+    stats::{Circuit, Counters},
+};
 
 /// How many calls in a row must go unanswered to open the circuit.
 const FAILURES_TO_OPEN: u32 = 3;
@@ -35,7 +38,7 @@ const SETTLED: Duration = Duration::from_secs(1);
 const HEARTBEAT: Duration = Duration::from_millis(500);
 
 /// Why a call has no result.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) enum Failure {
     /// There is no link.
     Unavailable,
@@ -45,6 +48,21 @@ pub(super) enum Failure {
     Refused,
     /// The link broke.
     Broken,
+    /// As many calls were under way as may be.
+    Overload,
+}
+
+impl Failure {
+    /// As observers are told it; nothing where Redis could not be asked, of which they know.
+    pub fn reason(self) -> Option<Reason> {
+        match self {
+            Self::Unavailable => None,
+            Self::TimedOut => Some(Reason::Timeout),
+            Self::Refused => Some(Reason::Refused),
+            Self::Broken => Some(Reason::Broken),
+            Self::Overload => Some(Reason::Overload),
+        }
+    }
 }
 
 pub(super) struct Connection {
@@ -57,6 +75,7 @@ pub(super) struct Connection {
     started: AtomicBool,
     unanswered: AtomicU32,
     counters: Arc<Counters>,
+    observers: Arc<Observers>,
     local: Option<Arc<LocalTier>>,
     /// Called before a link other than the first is used: it may lead to another server.
     before_next_link: Box<dyn Fn() + Send + Sync>,
@@ -69,6 +88,17 @@ enum State {
     Up(NumberedLink),
     Down,
     Closed,
+}
+
+impl State {
+    fn circuit(&self) -> Circuit {
+        match self {
+            Self::Idle => Circuit::Idle,
+            Self::Connecting => Circuit::Connecting,
+            Self::Up(_) => Circuit::Closed,
+            Self::Down | Self::Closed => Circuit::Open,
+        }
+    }
 }
 
 /// A link with a number of its own, so that what is said of an older link does not touch it.
@@ -96,6 +126,7 @@ impl Connection {
         command_timeout: Duration,
         connect_timeout: Duration,
         counters: Arc<Counters>,
+        observers: Arc<Observers>,
         local: Option<Arc<LocalTier>>,
         before_next_link: Box<dyn Fn() + Send + Sync>,
     ) -> Self {
@@ -108,6 +139,7 @@ impl Connection {
             started: AtomicBool::new(false),
             unanswered: AtomicU32::new(0),
             counters,
+            observers,
             local,
             before_next_link,
         }
@@ -118,12 +150,7 @@ impl Connection {
     }
 
     pub fn circuit(&self) -> Circuit {
-        match *self.state.borrow() {
-            State::Idle => Circuit::Idle,
-            State::Connecting => Circuit::Connecting,
-            State::Up(_) => Circuit::Closed,
-            State::Down | State::Closed => Circuit::Open,
-        }
+        self.state.borrow().circuit()
     }
 
     /// Starts the task if it does not run yet; says whether it was this call that did.
@@ -132,13 +159,7 @@ impl Connection {
             return false;
         }
         // A connection that was closed before its first use stays closed.
-        self.state.send_if_modified(|state| {
-            let idle = matches!(state, State::Idle);
-            if idle {
-                *state = State::Connecting;
-            }
-            idle
-        });
+        self.enter(State::Connecting);
         tokio::spawn(Arc::clone(self).keep_connected());
         true
     }
@@ -147,10 +168,14 @@ impl Connection {
         matches!(*self.state.borrow(), State::Closed)
     }
 
-    /// Ends the task and drops the link.
-    pub fn close(&self) {
-        self.state.send_replace(State::Closed);
+    /// Ends the task and drops the link. Says whether it was this call that did.
+    pub fn close(&self) -> bool {
+        let last = self.state.send_replace(State::Closed);
         self.distrust();
+        if matches!(last, State::Up(_)) {
+            self.observers.tell(Event::Connection(ConnectionEvent::Closed));
+        }
+        !matches!(last, State::Closed)
     }
 
     /// Resolves when there is a link, or false once the connection is closed.
@@ -170,6 +195,11 @@ impl Connection {
             .subscribe()
             .wait_for(|state| matches!(state, State::Closed))
             .await;
+    }
+
+    /// How long a call with this deadline has taken.
+    pub fn took(&self, deadline: Instant) -> Duration {
+        self.deadline().saturating_duration_since(deadline)
     }
 
     /// The deadline of a call that begins now.
@@ -290,9 +320,18 @@ impl Connection {
 
     async fn connect_again_and_again(&self) {
         let mut failures: u32 = 0;
+        let mut told = None;
         let mut broken = self.broken.subscribe();
         for number in 1.. {
-            if let Ok(Some((link, lost, is_tracked))) = timeout(self.connect_timeout, self.connect(failures)).await {
+            let attempt = timeout(self.connect_timeout, self.connect(failures)).await;
+            let failed = reason_of(&attempt);
+            if let Some(reason) = failed
+                && told != failed
+            {
+                self.observers.tell(Event::Connection(ConnectionEvent::Failed(reason)));
+            }
+            told = failed;
+            if let Ok(Ok((link, lost, is_tracked))) = attempt {
                 let since = Instant::now();
                 self.unanswered.store(0, Relaxed);
                 if self.counters.connections.get() > 0 {
@@ -300,6 +339,7 @@ impl Connection {
                 }
                 self.counters.connections.increment();
                 let link = NumberedLink { link, number, since };
+                self.observers.tell(Event::Connection(ConnectionEvent::Made));
                 self.enter(State::Up(link.clone()));
                 tokio::select! {
                     () = lost.notified() => {}
@@ -307,6 +347,7 @@ impl Connection {
                     () = self.beat(&link), if is_tracked => {}
                 }
                 self.distrust();
+                self.observers.tell(Event::Connection(ConnectionEvent::Lost));
                 if since.elapsed() > SETTLED {
                     failures = 0;
                     self.enter(State::Down);
@@ -320,10 +361,10 @@ impl Connection {
     }
 
     /// A link, what is notified when it is lost, and whether Redis tracks what is read on it.
-    async fn connect(&self, failures: u32) -> Option<(Link, Arc<Notify>, bool)> {
+    async fn connect(&self, failures: u32) -> RedisResult<(Link, Arc<Notify>, bool)> {
         let (link, lost) = connect(&self.servers, failures as usize, self.local.as_ref()).await?;
         let Some(local) = &self.local else {
-            return Some((link, lost, false));
+            return Ok((link, lost, false));
         };
         let sent = Instant::now().into_std();
         let mut command = cmd("CLIENT");
@@ -332,7 +373,7 @@ impl Connection {
         if tracked.is_ok() {
             local.trust(sent);
         }
-        Some((link, lost, tracked.is_ok()))
+        Ok((link, lost, tracked.is_ok()))
     }
 
     /// Renews the trust in copies for as long as the link answers. Never ends by itself.
@@ -357,13 +398,29 @@ impl Connection {
 
     /// Closed is final.
     fn enter(&self, next: State) {
+        let circuit = next.circuit();
+        let mut is_news = false;
         self.state.send_if_modified(|state| {
             let open = !matches!(state, State::Closed);
             if open {
+                is_news = state.circuit() != circuit;
                 *state = next;
             }
             open
         });
+        if is_news {
+            self.observers.tell(Event::Circuit(circuit));
+        }
+    }
+}
+
+/// Why an attempt to connect failed, if it did.
+fn reason_of<T>(attempt: &Result<RedisResult<T>, Elapsed>) -> Option<Reason> {
+    match attempt {
+        Ok(Ok(_)) => None,
+        Ok(Err(error)) if is_answer(error) => Some(Reason::Refused),
+        Ok(Err(_)) => Some(Reason::Broken),
+        Err(_) => Some(Reason::Timeout),
     }
 }
 

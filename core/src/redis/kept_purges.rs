@@ -62,7 +62,7 @@ impl Kept {
         self.everything.is_some()
     }
 
-    fn len(&self) -> usize {
+    pub fn len(&self) -> usize {
         self.keys.len() + self.contexts.len() + usize::from(self.everything.is_some())
     }
 
@@ -229,24 +229,27 @@ impl KeptPurges {
         }
     }
 
-    /// Forgets what was delivered, unless it was asked for again since.
-    pub fn settle(&self, delivered: &Kept) {
+    /// Forgets what was delivered, unless it was asked for again since; how much that was.
+    pub fn settle(&self, delivered: &Kept) -> usize {
         self.change(|kept| {
+            let owed = kept.len();
             kept.keys.retain(|key, stamp| delivered.keys.get(key) != Some(stamp));
             kept.contexts
                 .retain(|context, stamp| delivered.contexts.get(context) != Some(stamp));
             if kept.everything == delivered.everything {
                 kept.everything = None;
             }
-        });
+            owed - kept.len()
+        })
     }
 
-    fn change(&self, change: impl FnOnce(&mut Kept)) {
+    fn change<T>(&self, change: impl FnOnce(&mut Kept) -> T) -> T {
         let mut kept = self.lock();
-        change(&mut kept);
+        let changed = change(&mut kept);
         self.any.store(kept.len() > 0, Ordering::Release);
         drop(kept);
         self.changed.notify_waiters();
+        changed
     }
 
     fn recent(&self) -> MutexGuard<'_, Recent> {
@@ -347,7 +350,7 @@ mod tests {
         purges.keep(Target::Keys(vec![key("user", 1), key("user", 2)]));
         let delivered = purges.lock().clone();
         purges.keep(Target::Keys(vec![key("user", 1)]));
-        purges.settle(&delivered);
+        assert_eq!(purges.settle(&delivered), 1);
         assert!(purges.covers(&key("user", 1)));
         assert!(!purges.covers(&key("user", 2)));
     }

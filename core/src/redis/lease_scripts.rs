@@ -4,12 +4,12 @@
 use std::{sync::LazyLock, time::Duration};
 
 use ::redis::{RedisResult, Script, Value};
-use bytes::Bytes;
 
 use super::topology::Link;
 use crate::{
     key::Key,
     lease::{LeaseToken, Lookup},
+    replies,
 };
 
 /// A string there is a hit, nothing there is replaced by the lease, a hash there is somebody's lease. A hit comes with
@@ -47,30 +47,7 @@ pub(super) async fn look_up(
         .arg(milliseconds(lease_time))
         .invoke_async(&mut link)
         .await?;
-    let Value::Array(fields) = answer else {
-        return Ok((Lookup::Miss, None));
-    };
-    let mut fields = fields.into_iter();
-    let looked_up = match (fields.next(), fields.next()) {
-        (Some(Value::BulkString(kind)), Some(Value::BulkString(value))) if kind == b"hit" => {
-            Lookup::Hit(Bytes::from(value))
-        }
-        (Some(Value::BulkString(kind)), Some(Value::BulkString(held))) if kind == b"held" => {
-            let held = std::str::from_utf8(&held)
-                .ok()
-                .and_then(|held| LeaseToken::parse(held).ok());
-            held.map_or(Lookup::Miss, Lookup::Held)
-        }
-        (Some(Value::BulkString(kind)), None) if kind == b"leased" => Lookup::Leased(token),
-        _ => Lookup::Miss,
-    };
-    Ok((looked_up, fields.next().as_ref().and_then(time_left)))
-}
-
-/// The time that PTTL tells; `None` where the key is not there or does not expire.
-pub(super) fn time_left(answer: &Value) -> Option<Duration> {
-    let Value::Int(milliseconds) = answer else { return None };
-    u64::try_from(*milliseconds).ok().map(Duration::from_millis)
+    Ok(replies::lookup(answer, token))
 }
 
 /// Whether the lease stood and the value is stored.

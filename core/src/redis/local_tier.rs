@@ -13,6 +13,7 @@
 //! A copy lives no longer than its entry was going to live when it was read.
 
 use std::{
+    slice,
     sync::atomic::{AtomicU64, Ordering},
     time::{Duration, Instant},
 };
@@ -54,13 +55,15 @@ impl LocalTier {
 
     /// Announces a read of a key that is about to be sent. `None` if its answer will not be kept.
     pub fn announce(&self, key: &Key) -> Option<LeaseToken> {
-        if !self.is_trusted() {
+        let Lookup::Leased(announcement) = self.copies.lookup(key, self.read_time) else {
             return None;
+        };
+        // Asked after the announcement: a link that is lost from here on takes it along with all copies.
+        if self.is_trusted() {
+            return Some(announcement);
         }
-        match self.copies.lookup(key, self.read_time) {
-            Lookup::Leased(announcement) => Some(announcement),
-            _ => None,
-        }
+        self.copies.delete(slice::from_ref(key));
+        None
     }
 
     /// Keeps the answer of a read that was announced, unless the key was changed since.
@@ -124,3 +127,6 @@ impl LocalTier {
 fn nanoseconds(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
+
+#[cfg(all(test, mizan_model))]
+mod tests;

@@ -20,12 +20,12 @@ use ::redis::{RedisResult, cmd};
 use bytes::Bytes;
 use tokio::{
     sync::{Notify, Semaphore},
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 
 use self::{
     broad_purge::{BroadPurges, unlink},
-    connection::Connection,
+    connection::{Connection, Failure},
     kept_purges::{Kept, KeptPurges, Target},
     lease_scripts::{fill, milliseconds},
     local_tier::LocalTier,
@@ -35,6 +35,7 @@ use self::{
 use crate::{
     config::RedisConfig,
     error::Error,
+    events::{Event, Observer, Observers, Operation},
     key::Key,
     lease::{LeaseToken, Lookup},
     stats::{Circuit, Counters},
@@ -62,6 +63,7 @@ struct Shared {
     bytes_under_way: Semaphore,
     close_within: Duration,
     counters: Arc<Counters>,
+    observers: Arc<Observers>,
     /// Notified when no cache holds this backend any more.
     abandoned: Notify,
 }
@@ -71,6 +73,7 @@ impl Redis {
         let servers = Servers::new(config)?;
         let kept = Arc::<KeptPurges>::default();
         let purges = Arc::clone(&kept);
+        let observers = Arc::<Observers>::default();
         let local = config
             .local_max_bytes
             .map(|max_bytes| Arc::new(LocalTier::new(max_bytes, config.command_timeout)));
@@ -79,6 +82,7 @@ impl Redis {
             config.command_timeout,
             config.connect_timeout,
             Arc::clone(&counters),
+            Arc::clone(&observers),
             local.clone(),
             Box::new(move || purges.keep_recent()),
         );
@@ -93,6 +97,7 @@ impl Redis {
                 bytes_under_way: Semaphore::new(MAX_BYTES_UNDER_WAY.max(max_value_bytes)),
                 close_within: config.connect_timeout + config.command_timeout,
                 counters,
+                observers,
                 abandoned: Notify::new(),
             }),
         })
@@ -100,6 +105,10 @@ impl Redis {
 
     pub fn circuit(&self) -> Circuit {
         self.shared.connection.circuit()
+    }
+
+    pub fn observe(&self, observer: &Arc<dyn Observer>) {
+        self.shared.observers.add(observer);
     }
 
     pub fn kept_purges(&self) -> usize {
@@ -184,7 +193,11 @@ impl Redis {
                 shared.kept.delivered().await;
             })
             .await;
-            shared.connection.close();
+            let was_open = shared.connection.close();
+            let lacking = shared.kept.len();
+            if was_open && lacking > 0 {
+                shared.observers.tell(Event::PurgesGivenUp(lacking as u64));
+            }
         }
     }
 }
@@ -202,43 +215,72 @@ impl Shared {
         if self.kept.covers(key) {
             return false;
         }
+        let deadline = self.connection.deadline();
         let bytes = u32::try_from(value.len()).unwrap_or(u32::MAX);
         let (Ok(_permit), Ok(_bytes)) = (
             self.in_flight.try_acquire(),
             self.bytes_under_way.try_acquire_many(bytes),
         ) else {
-            self.counters.failed_writes.increment();
+            self.end(Operation::Write, deadline, 1, Some(Failure::Overload));
             return false;
         };
         let stored = match lease {
-            Some(lease) => self.connection.run(|link| fill(link, key, value, ttl, lease)).await,
+            Some(lease) => {
+                self.connection
+                    .run_by(deadline, |link| fill(link, key, value, ttl, lease))
+                    .await
+            }
             None => self
                 .connection
-                .run(|link| set(link, key, value, ttl))
+                .run_by(deadline, |link| set(link, key, value, ttl))
                 .await
                 .map(|()| true),
         };
+        self.end(Operation::Write, deadline, 1, stored.as_ref().err().copied());
         // The link hears of its own changes only after their answer.
         if let Some(local) = &self.local {
             local.forget(slice::from_ref(key));
         }
-        stored.unwrap_or_else(|_| {
-            self.counters.failed_writes.increment();
-            false
-        })
+        stored.unwrap_or(false)
+    }
+
+    /// Counts calls of this deadline that ended, and tells why if they failed.
+    fn end(&self, operation: Operation, deadline: Instant, calls: usize, failure: Option<Failure>) {
+        let calls = calls as u64;
+        // Those are not asked of Redis at all.
+        if !matches!(failure, Some(Failure::Unavailable | Failure::Overload)) {
+            let latency = self.counters.latency.of(operation);
+            latency.record(self.connection.took(deadline), calls);
+        }
+        let Some(failure) = failure else { return };
+        match operation {
+            Operation::Read => self.counters.failed_reads.add(calls),
+            Operation::Write => self.counters.failed_writes.add(calls),
+            // A purge that failed is kept, and counted as that.
+            Operation::Purge => {}
+        }
+        if let Some(reason) = failure.reason() {
+            self.observers.tell(Event::Failed {
+                operation,
+                reason,
+                calls,
+            });
+        }
     }
 
     /// Runs a purge in a task of its own, so that a caller who stops waiting does not stop it, and keeps it if Redis
     /// does not have it. With too many calls under way it is kept at once.
     async fn purge(self: Arc<Self>, target: Target) -> u64 {
         self.start();
+        let deadline = self.connection.deadline();
         self.kept.remember(target.clone());
         let permit = Arc::clone(&self.in_flight).try_acquire_owned();
         let task = tokio::spawn(async move {
             let deleted = match permit {
-                Ok(_permit) => self.try_purge(&target).await,
-                Err(_) => None,
+                Ok(_permit) => self.try_purge(deadline, &target).await,
+                Err(_) => Err(Failure::Overload),
             };
+            self.end(Operation::Purge, deadline, 1, deleted.as_ref().err().copied());
             // The link hears of its own changes only after their answer.
             if let Some(local) = &self.local {
                 match &target {
@@ -247,27 +289,32 @@ impl Shared {
                     Target::Everything => local.forget_everything(),
                 }
             }
-            if deleted.is_some() {
+            if deleted.is_ok() {
                 self.kept.remember_taken(target);
             } else {
                 self.counters.postponed_purges.increment();
                 self.kept.keep(target);
+                self.observers.tell(Event::PurgesKept(1));
             }
             deleted.unwrap_or_default()
         });
         task.await.unwrap_or_default()
     }
 
-    async fn try_purge(&self, target: &Target) -> Option<u64> {
+    async fn try_purge(&self, deadline: Instant, target: &Target) -> Result<u64, Failure> {
         match target {
-            Target::Keys(keys) => self.connection.run(|link| unlink(link, keys.clone())).await.ok(),
+            Target::Keys(keys) => {
+                self.connection
+                    .run_by(deadline, |link| unlink(link, keys.clone()))
+                    .await
+            }
             Target::Context(context) => {
                 let deleted = self.broad.purge(&self.connection, Some(iter::once(&**context))).await?;
-                Some(deleted.get(context).copied().unwrap_or_default())
+                Ok(deleted.get(context).copied().unwrap_or_default())
             }
             Target::Everything => {
                 let deleted = self.broad.purge(&self.connection, None::<iter::Empty<&str>>).await?;
-                Some(deleted.values().sum())
+                Ok(deleted.values().sum())
             }
         }
     }
@@ -285,7 +332,10 @@ impl Shared {
             let kept = tokio::select! {
                 biased;
                 kept = self.kept.waiting() => kept,
-                () = self.abandoned.notified() => return self.connection.close(),
+                () = self.abandoned.notified() => {
+                    self.connection.close();
+                    return;
+                }
                 () = self.connection.closed() => return,
             };
             if !self.connection.connected().await {
@@ -296,7 +346,10 @@ impl Shared {
                 if let Some(local) = &self.local {
                     local.forget_everything();
                 }
-                self.kept.settle(&kept);
+                let delivered = self.kept.settle(&kept);
+                if delivered > 0 {
+                    self.observers.tell(Event::PurgesDelivered(delivered as u64));
+                }
             } else {
                 sleep(PAUSE_BETWEEN_DELIVERIES).await;
             }
@@ -309,10 +362,10 @@ impl Shared {
                 .broad
                 .purge(&self.connection, None::<iter::Empty<&str>>)
                 .await
-                .is_some();
+                .is_ok();
         }
         let mut contexts = kept.contexts().peekable();
-        if contexts.peek().is_some() && self.broad.purge(&self.connection, Some(contexts)).await.is_none() {
+        if contexts.peek().is_some() && self.broad.purge(&self.connection, Some(contexts)).await.is_err() {
             return false;
         }
         for keys in kept.keys().chunks(KEYS_IN_A_DELIVERY) {

@@ -95,7 +95,7 @@ fn have_every_slot(primaries: &Answers) -> bool {
         if let (Ok(first), Ok(last)) = (first.parse::<usize>(), last.parse::<usize>()) {
             owned
                 .iter_mut()
-                .take(last + 1)
+                .take(last.saturating_add(1))
                 .skip(first)
                 .for_each(|slot| *slot = true);
         }

@@ -10,14 +10,12 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 use tokio::{sync::SemaphorePermit, time::Instant};
 
-use super::{
-    Shared,
-    lease_scripts::{look_up, time_left},
-    topology::Link,
-};
+use super::{Shared, connection::Failure, lease_scripts::look_up, topology::Link};
 use crate::{
+    events::Operation,
     key::Key,
     lease::{LeaseToken, Lookup},
+    replies::{self, Found},
 };
 
 /// What a read of one key comes to.
@@ -28,9 +26,6 @@ enum Read {
     /// Redis was not asked, or did not answer.
     Failed,
 }
-
-/// A value, and how long it lives where that was asked for.
-type Found = Option<(Bytes, Option<Duration>)>;
 
 impl Shared {
     /// A copy in this process.
@@ -44,7 +39,7 @@ impl Shared {
     }
 
     pub async fn get(&self, keys: &[Key]) -> Vec<Option<Bytes>> {
-        let reads = self.read(self.connection.deadline(), keys).await;
+        let reads = self.read(self.connection.deadline(), keys, false).await;
         let value = |read| {
             if let Read::Value(value) = read {
                 Some(value)
@@ -62,7 +57,7 @@ impl Shared {
         if let [key] = keys {
             return vec![self.look_up(deadline, key, lease_time).await];
         }
-        let reads = self.read(deadline, keys).await;
+        let reads = self.read(deadline, keys, true).await;
         let missing: HashSet<&Key> = keys
             .iter()
             .zip(&reads)
@@ -88,7 +83,7 @@ impl Shared {
             return Lookup::Miss;
         }
         let (Some(_permit), Ok(token)) = (self.permits(1), LeaseToken::new()) else {
-            self.counters.failed_reads.increment();
+            self.end(Operation::Read, deadline, 1, Some(Failure::Overload));
             return Lookup::Miss;
         };
         let announcement = self.announce(key);
@@ -96,10 +91,8 @@ impl Shared {
             .connection
             .run_by(deadline, |link| look_up(link, key, token, lease_time))
             .await;
-        let (looked_up, lives) = answer.unwrap_or_else(|_| {
-            self.counters.failed_reads.increment();
-            (Lookup::Miss, None)
-        });
+        self.end(Operation::Read, deadline, 1, answer.as_ref().err().copied());
+        let (looked_up, lives) = answer.unwrap_or((Lookup::Miss, None));
         let value = if let Lookup::Hit(value) = &looked_up {
             Some(value)
         } else {
@@ -110,7 +103,8 @@ impl Shared {
         if self.kept.covers(key) { Lookup::Miss } else { looked_up }
     }
 
-    async fn read(&self, deadline: Instant, keys: &[Key]) -> Vec<Read> {
+    /// `looks_up` says that a call that finds nothing does not end with this.
+    async fn read(&self, deadline: Instant, keys: &[Key], looks_up: bool) -> Vec<Read> {
         let mut reads = Vec::with_capacity(keys.len());
         let mut asked = Vec::with_capacity(keys.len());
         for key in keys {
@@ -125,7 +119,10 @@ impl Shared {
         }
         let permits = self.permits(asked.len());
         let granted = permits.as_ref().map_or(0, SemaphorePermit::num_permits);
-        self.counters.failed_reads.add((asked.len() - granted) as u64);
+        if asked.len() > granted {
+            let refused = asked.len() - granted;
+            self.end(Operation::Read, deadline, refused, Some(Failure::Overload));
+        }
         asked.truncate(granted);
         // A cluster's keys are in slots of their own, and one that fails need not take others along.
         let together = if self.connection.is_cluster() {
@@ -133,7 +130,7 @@ impl Shared {
         } else {
             granted.max(1)
         };
-        let answers = asked.chunks(together).map(|asked| self.ask(deadline, asked));
+        let answers = asked.chunks(together).map(|asked| self.ask(deadline, asked, looks_up));
         for (position, read) in join_all(answers).await.into_iter().flatten() {
             reads[position] = read;
         }
@@ -141,17 +138,15 @@ impl Shared {
     }
 
     /// Reads keys by one command.
-    async fn ask(&self, deadline: Instant, asked: &[(usize, &Key)]) -> Vec<(usize, Read)> {
+    async fn ask(&self, deadline: Instant, asked: &[(usize, &Key)], looks_up: bool) -> Vec<(usize, Read)> {
         let announcements: Vec<_> = asked.iter().map(|(_, key)| self.announce(key)).collect();
         let with_lives = announcements.iter().any(Option::is_some);
         let answer = self
             .connection
             .run_by(deadline, |link| fetch(link, asked, with_lives))
             .await;
+        let failure = answer.as_ref().err().copied();
         let mut found = answer.ok().map(Vec::into_iter);
-        if found.is_none() {
-            self.counters.failed_reads.add(asked.len() as u64);
-        }
         let mut reads = Vec::with_capacity(asked.len());
         for ((position, key), announcement) in asked.iter().zip(announcements) {
             let value = found.as_mut().map(|found| found.next().flatten());
@@ -170,6 +165,9 @@ impl Shared {
             let read = if self.kept.covers(key) { Read::Failed } else { value };
             reads.push((*position, read));
         }
+        let goes_on = |read: &Read| looks_up && matches!(read, Read::Nothing);
+        let ended = reads.iter().filter(|(_, read)| !goes_on(read)).count();
+        self.end(Operation::Read, deadline, ended, failure);
         reads
     }
 
@@ -223,8 +221,8 @@ async fn fetch(mut link: Link, asked: &[(usize, &Key)], with_lives: bool) -> Red
         values.arg(key.as_str());
     }
     if !with_lives {
-        let values = link.req_packed_command(&values).await?;
-        return Ok(found(values, std::iter::repeat(None)));
+        let values = values.query_async(&mut link).await?;
+        return Ok(replies::values(values, std::iter::repeat(None)));
     }
     let mut pipeline = pipe();
     pipeline.add_command(values);
@@ -235,24 +233,9 @@ async fn fetch(mut link: Link, asked: &[(usize, &Key)], with_lives: bool) -> Red
         .req_packed_commands(&pipeline, 0, asked.len() + 1)
         .await?
         .into_iter();
-    let values = answers.next().unwrap_or(Value::Nil);
-    Ok(found(values, answers.map(|answer| time_left(&answer))))
-}
-
-fn found(values: Value, lives: impl Iterator<Item = Option<Duration>>) -> Vec<Found> {
-    let Value::Array(values) = values else {
-        return Vec::new();
-    };
-    let value = |value| {
-        if let Value::BulkString(value) = value {
-            Some(Bytes::from(value))
-        } else {
-            None
-        }
-    };
-    values
-        .into_iter()
-        .zip(lives)
-        .map(|(it, lives)| value(it).map(|value| (value, lives)))
-        .collect()
+    let values = answers.next().unwrap_or(Value::Nil).extract_error()?;
+    Ok(replies::values(
+        values,
+        answers.map(|answer| replies::time_left(&answer)),
+    ))
 }

@@ -1,6 +1,9 @@
 //! The Redis backend on real servers.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use crate::support::{Server, cache, call, config, redis_config, until};
 use bytes::Bytes;
@@ -8,8 +11,9 @@ use mizan_cache_core::{
     cache::{Cache, Purge, PutOptions},
     canonical::Canonical,
     config::BackendConfig,
+    events::{ConnectionEvent, Event, Observer, Operation, Reason},
     lease::{LeaseToken, Lookup},
-    stats::Circuit,
+    stats::{Circuit, Latency},
 };
 use redis::AsyncCommands;
 
@@ -448,4 +452,80 @@ async fn broad_purges_that_wait_for_a_pass_that_fails_wait_no_longer() {
     first.await.expect("no panic").expect("an open cache");
     assert_eq!(cache.stats().timeouts, 1, "one deadline, not two");
     assert_eq!(cache.stats().kept_purges, 3);
+}
+
+#[derive(Default)]
+struct Events(Mutex<Vec<Event>>);
+
+impl Observer for Events {
+    fn observe(&self, event: Event) {
+        self.0.lock().expect("no panic").push(event);
+    }
+}
+
+impl Events {
+    fn has(&self, event: Event) -> bool {
+        self.0.lock().expect("no panic").contains(&event)
+    }
+}
+
+#[tokio::test]
+async fn observers_are_told_what_happens_to_the_connection_and_to_purges() {
+    let mut server = Server::start().await;
+    let cache = cache(&server);
+    let events = Arc::<Events>::default();
+    let observer: Arc<dyn Observer> = events.clone();
+    cache.observe(&observer);
+    assert!(put(&cache, &call("user", 1)).await);
+    assert_eq!(
+        *events.0.lock().expect("no panic"),
+        [
+            Event::Circuit(Circuit::Connecting),
+            Event::Connection(ConnectionEvent::Made),
+            Event::Circuit(Circuit::Closed),
+        ]
+    );
+    server.kill();
+    until("the loss to be told", async || {
+        events.has(Event::Circuit(Circuit::Open))
+    })
+    .await;
+    assert!(events.has(Event::Connection(ConnectionEvent::Lost)));
+    assert_eq!(cache.purge(Purge::Context("user")).await, Ok(0));
+    assert!(events.has(Event::PurgesKept(1)));
+    until("an attempt to fail", async || {
+        events.has(Event::Connection(ConnectionEvent::Failed(Reason::Broken)))
+    })
+    .await;
+    server.restart().await;
+    until("the delivery to be told", async || {
+        events.has(Event::PurgesDelivered(1))
+    })
+    .await;
+    cache.close().await;
+    assert!(events.has(Event::Connection(ConnectionEvent::Closed)));
+}
+
+#[tokio::test]
+async fn what_redis_does_not_answer_is_told_and_part_of_the_latency() {
+    let server = Server::start().await;
+    let cache = cache(&server);
+    put(&cache, &call("user", 1)).await;
+    let events = Arc::<Events>::default();
+    let observer: Arc<dyn Observer> = events.clone();
+    cache.observe(&observer);
+    server.pause();
+    let calls = (0..5).map(|id| call("user", id)).collect();
+    assert_eq!(cache.get_many(calls).await, Ok(vec![None; 5]));
+    server.resume();
+    let failed = Event::Failed {
+        operation: Operation::Read,
+        reason: Reason::Timeout,
+        calls: 5,
+    };
+    assert!(events.has(failed));
+    let Latency { read, write, purge } = cache.stats().latency;
+    assert_eq!((read.count, write.count, purge.count), (5, 1, 0));
+    // Each of them waited for its whole deadline.
+    assert!(read.sum >= 5 * Duration::from_millis(250), "{read:?}");
 }

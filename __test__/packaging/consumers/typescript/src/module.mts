@@ -7,7 +7,9 @@ import {
   cachePut,
   configureCache,
   deriveCacheKey,
+  type LogEntry,
   type Lookup,
+  onLog,
   type Params,
   type ParamValue,
   type PutOptions,
@@ -35,6 +37,10 @@ if (!wasStored || text !== 'Ada' || bytes?.length !== 3 || purged !== 1 || stats
   throw new Error('the cache does not do what its types say')
 }
 await cache.close()
+
+const entries: LogEntry[] = []
+const stopLogging: () => void = onLog((entry: LogEntry) => entries.push(entry))
+stopLogging()
 
 const configured: Cache = configureCache(options)
 await cachePut('user', {}, 'Grace', { ttl: 60 })

@@ -1,0 +1,30 @@
+import { withArms } from '../arm.ts'
+import { interleave } from '../rounds.ts'
+import { type Case, databaseOf, KB, SPEED, speed, withRedis } from './case.ts'
+import { REDIS_PEERS } from './redis.ts'
+
+const CONCURRENCY = 64
+const ENTRIES = 3_000
+
+export const fill: Case = {
+  text: `Misses on Redis, each followed by its store: ${ENTRIES} entries of 1 KB, ${CONCURRENCY} at a time. mizan takes a lease with the miss and stores with it; node-redis, ioredis, iovalkey, valkey-glide and keyv do GET and SET; cacheable, cache-manager and bentocache their own get-or-set. Only mizan does not store what a purge has overtaken.`,
+  rounds: 7,
+  run: (rounds) =>
+    withRedis(async (server) => {
+      const described = REDIS_PEERS.map((arm, index) => ({ ...arm, redisUrl: databaseOf(server, index) }))
+      return await withArms(described, async (arms) => {
+        const contestants = arms.map((arm) => {
+          let next = 0
+          return {
+            name: arm.name,
+            turn: async () => {
+              const from = next
+              next += ENTRIES
+              return speed(await arm.run('fill', from, next, CONCURRENCY, KB))
+            },
+          }
+        })
+        return [await interleave('1 KB', SPEED, contestants, rounds)]
+      })
+    }),
+}
