@@ -10,10 +10,9 @@ export class Signer {
   readonly #imported: ReturnType<typeof crypto.subtle.importKey>
 
   constructor(secret: Uint8Array<ArrayBuffer>) {
-    this.#imported = crypto.subtle.importKey('raw', secret, { name: 'HMAC', hash: 'SHA-256' }, false, [
-      'sign',
-      'verify',
-    ])
+    // The length is an option, which could otherwise be somebody's on `Object.prototype`.
+    const algorithm = { name: 'HMAC', hash: 'SHA-256', length: 8 * secret.length }
+    this.#imported = crypto.subtle.importKey('raw', secret, algorithm, false, ['sign', 'verify'])
   }
 
   /** The signature of a text, in lowercase hexadecimal. */
