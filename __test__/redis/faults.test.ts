@@ -7,6 +7,7 @@ import { describe, expect, onTestFinished, test } from 'vitest'
 import type { Cache } from '../../binding/index.ts'
 import { eventually } from '../support/eventually.ts'
 import { openCache } from '../support/redis-cache.ts'
+import { garble, pass, RedisProxy, swallow, type Treatment, truncate } from '../support/redis-proxy.ts'
 import {
   countCalls,
   countConnections,
@@ -197,6 +198,33 @@ describe('a server that is there and serves nobody', () => {
       () => false,
       () => true,
     )
+})
+
+describe('a network that spoils answers', () => {
+  test.each<[string, Treatment]>([
+    ['vanish, and nobody closes the connection', swallow],
+    ['are cut in the middle', truncate],
+    ['are garbage', garble],
+  ])('while they %s everything misses, and a purge is done once they are well again', async (_, treatment) => {
+    const server = await startServer()
+    const observer = await server.observe()
+    const proxy = await RedisProxy.start(server)
+    onTestFinished(() => proxy.stop())
+    const cache = openCache({ redisUrl: proxy.url })
+    await cache.put('user', {}, 'old')
+    proxy.toClient = treatment
+    await expectNothing(cache)
+    expect(await cache.purge('user', {})).toBe(0)
+    await cache.purge('order')
+    expect(cache.stats()).toMatchObject({ keptPurges: 2, inFlight: 0 })
+    proxy.toClient = pass
+    await eventually('the purges are delivered', async () => {
+      expect(await cache.get('user', {})).toBe(null)
+      return cache.stats().keptPurges === 0
+    })
+    expect(await observer.exists(cache.deriveKey('user', {}))).toBe(0)
+    await storesAgain(cache)
+  })
 })
 
 describe('purges that cannot be done', () => {
