@@ -107,7 +107,7 @@ interface CacheStats {
   failedWrites: number;
   /** Purges that could not be done at once and were kept. */
   postponedPurges: number;
-  /** Kept purges that Redis does not have yet. */
+  /** Kept purges that Redis does not have yet; after `close`, those that could not be delivered. */
   keptPurges: number;
   /** Calls that ran into their deadline. */
   timeouts: number;
@@ -197,7 +197,10 @@ declare class Cache {
   clear(): Promise<number>;
   /** The counters and sizes of this moment; no I/O. */
   stats(): CacheStats;
-  /** Delivers kept purges within a bound, then disconnects. Closing again does nothing more. */
+  /**
+  * Delivers kept purges within a bound, then disconnects. What Redis has not taken by then stays in `keptPurges` of
+  * `stats`. Closing again does nothing more.
+  */
   close(): Promise<void>;
 }
 //#endregion

@@ -114,7 +114,7 @@ export interface CacheStats {
   failedWrites: number
   /** Purges that could not be done at once and were kept. */
   postponedPurges: number
-  /** Kept purges that Redis does not have yet. */
+  /** Kept purges that Redis does not have yet; after `close`, those that could not be delivered. */
   keptPurges: number
   /** Calls that ran into their deadline. */
   timeouts: number
@@ -277,7 +277,10 @@ export class Cache {
     return Cache.#of(this).stats()
   }
 
-  /** Delivers kept purges within a bound, then disconnects. Closing again does nothing more. */
+  /**
+   * Delivers kept purges within a bound, then disconnects. What Redis has not taken by then stays in `keptPurges` of
+   * `stats`. Closing again does nothing more.
+   */
   close(): Promise<void> {
     const operations = Cache.#of(this)
     return run((number) => operations.close(number)).then(() => undefined)

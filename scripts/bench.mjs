@@ -1,4 +1,4 @@
-/** `npm run bench`: the benchmarks of `bench/` on the build, with whatever they need installed. */
+/** Runs a program of `bench/` on the build, with whatever it needs installed. */
 
 import { join } from 'node:path'
 import { build } from './build.mjs'
@@ -7,12 +7,13 @@ import { installPackages, requireRust } from './setup.mjs'
 import { run, runMain } from './system.mjs'
 
 await runMain(async () => {
+  const [program = '', ...args] = process.argv.slice(2)
   await requireRust()
   await installPackages()
   await installPackages('bench')
   process.env.REDIS_SERVER = await provideRedisServer()
   await build()
-  if (!(await run('npx', ['tsx', join('bench', 'run.ts'), ...process.argv.slice(2)]))) {
+  if (!(await run('npx', ['tsx', join('bench', program), ...args]))) {
     process.exitCode = 1
   }
 })

@@ -130,11 +130,13 @@ describe('a server that is gone', () => {
     await storesAgain(cache)
   })
 
-  test('close ends in bounded time with a purge that it cannot deliver', async () => {
+  test('close ends in bounded time with purges that it cannot deliver, and says how many', async () => {
     const cache = openCache({ redisUrl: `redis://127.0.0.1:${await findFreePort()}`, connectTimeoutMs: 200 })
     await cache.purge('user', {})
-    expect(cache.stats().keptPurges).toBe(1)
+    await cache.purge('order')
+    expect(cache.stats().keptPurges).toBe(2)
     await cache.close()
+    expect(cache.stats()).toMatchObject({ keptPurges: 2, postponedPurges: 2, circuit: 'open' })
     await expect(cache.get('user', {})).rejects.toMatchObject({ code: 'ERR_MIZAN_CLOSED' })
   })
 
@@ -304,6 +306,7 @@ describe('purges that cannot be done', () => {
     const closed = cache.close()
     await allow()
     await closed
+    expect(cache.stats()).toMatchObject({ keptPurges: 0, postponedPurges: 1 })
     expect(await observer.exists(cache.deriveKey('user', {}))).toBe(0)
     await eventually('no connection is left', async () => (await countConnections(observer)) === 0)
   })

@@ -13,7 +13,12 @@ export class RedisCluster {
   }
 
   static async start(): Promise<RedisCluster> {
-    const config = ['cluster-node-timeout 2000', 'cluster-replica-validity-factor 0', 'repl-diskless-sync-delay 0']
+    const config = [
+      'cluster-node-timeout 2000',
+      'cluster-replica-validity-factor 0',
+      'repl-diskless-sync-delay 0',
+      'enable-debug-command local',
+    ]
     const starting = Array.from({ length: 2 * PRIMARIES }, () => RedisServer.start({ clusterNode: true, config }))
     const started = await Promise.allSettled(starting)
     const nodes = started.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []))

@@ -28,7 +28,7 @@ export class RedisSentinelGroup {
   async primary(): Promise<RedisServer> {
     let primary: RedisServer | undefined
     await eventually('the sentinels name a primary that is one', async () => {
-      const port = await this.#namedPort()
+      const port = await this.namedPort()
       primary = this.servers.find((server) => server.port === port && server.isRunning)
       if (primary === undefined) {
         return false
@@ -68,7 +68,8 @@ export class RedisSentinelGroup {
     })
   }
 
-  async #namedPort(): Promise<number> {
+  /** The port of the server that the sentinels call the primary, whatever that server says. */
+  async namedPort(): Promise<number> {
     const observer = await (this.sentinels[0] as RedisServer).observe()
     const address = (await observer.sendCommand(['SENTINEL', 'GET-MASTER-ADDR-BY-NAME', PRIMARY_NAME])) as string[]
     return Number(address[1])
