@@ -1,3 +1,5 @@
+import { BareObject } from './bare-object.ts'
+
 /**
  * The options of these names, the object's own or its class's.
  *
@@ -8,7 +10,7 @@ export function pick<Options extends object, Name extends keyof Options>(
   options: Options,
   names: readonly Name[],
 ): Pick<Options, Name> {
-  const picked = Object.create(null) as Pick<Options, Name>
+  const picked = new BareObject() as Pick<Options, Name>
   for (const name of names) {
     if (isGiven(options, name)) {
       picked[name] = options[name]

@@ -1,3 +1,4 @@
+import { BareObject } from '../binding/bare-object.ts'
 import { HttpError } from './http-errors.ts'
 import { andThen, type MaybePromise } from './maybe-promise.ts'
 import type { Params } from './origin-cache.ts'
@@ -45,14 +46,14 @@ export function declared(parameters: Parameters, output: Readonly<Record<string,
 
 function parseQuery(query: string, names: readonly string[]): Record<string, string> {
   // Without a prototype: to a schema a parameter that is not given must not seem to be, as `constructor` would.
-  const given: Record<string, string> = Object.create(null)
+  const given = new BareObject() as Record<string, string>
   for (let start = 0, end = 0; start < query.length; start = end + 1) {
     end = indexOrEnd(query, '&', start)
     const pair = query.slice(start, end)
     const equals = indexOrEnd(pair, '=', 0)
     const name = decode(pair.slice(0, equals))
     if (!names.includes(name)) continue
-    if (Object.hasOwn(given, name)) {
+    if (given[name] !== undefined) {
       throw new HttpError(400, 'duplicate_parameter', `The parameter ${name} is given more than once.`)
     }
     given[name] = decode(pair.slice(equals + 1))
