@@ -74,10 +74,17 @@ describe('a cluster of three primaries', () => {
   })
 
   test('twenty broad purges at once share passes', async () => {
-    const cache = open()
-    const observers = (await cluster.primaries()).map(({ observer }) => observer)
+    const cache = open({ commandTimeoutMs: 60_000 })
+    await cache.get('user', {})
+    const primaries = await cluster.primaries()
+    const observers = primaries.map(({ observer }) => observer)
     await Promise.all(observers.map((observer) => observer.configResetStat()))
-    await Promise.all(ids.slice(0, 20).map(() => cache.purge('user')))
+    // The first pass cannot end before all have asked.
+    await primaries[0]?.server.pause()
+    const purges = ids.slice(0, 20).map(() => cache.purge('user'))
+    await eventually('all are under way', () => cache.stats().inFlight === 20)
+    primaries[0]?.server.resume()
+    await Promise.all(purges)
     for (const observer of observers) {
       expect(await countCalls(observer, 'scan')).toBeLessThanOrEqual(2)
     }
