@@ -7,7 +7,7 @@ import { median } from './statistics.ts'
 
 const INTRODUCTION = `# Benchmarks
 
-Written by \`npm run bench\`, which installs the peers, starts a private Redis, checks that all return the same bytes, and runs everything below in about 15 minutes. \`npm run bench -- redis mix --rounds 10\` runs two cases again and leaves the rest. All measurements are in [results.json](results.json).
+Written by \`npm run bench\`, which installs the peers, starts a private Redis, checks that all return the same bytes, and runs everything below in about 25 minutes. \`npm run bench -- redis mix --rounds 10\` runs two cases again and leaves the rest. All measurements are in [results.json](results.json).
 
 Each arm is a process of its own: clients have timers, sockets, threads and garbage by which they would disturb one another in one, and a process's processor time is then the arm's alone. Only the derivation of keys is measured in one process. The arms take turns, round by round, in an order that rotates; a first round is not counted.
 

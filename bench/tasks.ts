@@ -47,6 +47,12 @@ export function tasksOf(peer: Peer, { context = 'document' }: PeerOptions) {
     })
   }
 
+  /** What V8 keeps for the work itself is no entry's. */
+  async function residentBytesOfWork(bytes: number): Promise<number> {
+    await each(0, 200_000, 64, async (id) => makeValue(id, bytes) === (await peer.get(-1 - id)))
+    return residentBytes()
+  }
+
   return {
     async store(from: number, to: number, bytes: number): Promise<void> {
       await each(from, to, 64, (id) => peer.set(id, makeValue(id, bytes)))
@@ -191,14 +197,14 @@ export function tasksOf(peer: Peer, { context = 'document' }: PeerOptions) {
 
     /** Resident bytes for each of so many entries, over the bytes of its key and its value. */
     async memoryOfEntries(entries: number, bytes: number): Promise<number> {
-      const empty = residentBytes()
+      const empty = await residentBytesOfWork(bytes)
       await each(0, entries, 64, (id) => peer.set(id, makeValue(id, bytes)))
       return (residentBytes() - empty) / entries - keyOf(context, 0).length - bytes
     },
 
     /** How much resident memory grows by so many different keys, in bytes. */
     async memoryOfDistinctKeys(keys: number, bytes: number): Promise<number> {
-      const empty = residentBytes()
+      const empty = await residentBytesOfWork(bytes)
       await each(0, keys, 64, (id) => peer.set(id, makeValue(id, bytes)))
       return residentBytes() - empty
     },
