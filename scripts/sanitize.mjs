@@ -15,6 +15,7 @@ const tree = join(directory, 'tree')
 const reports = join(directory, 'reports')
 /** Not by the name of the library that GCC or clang has: it would take itself for a second one. */
 const runtime = join(directory, 'sanitizer.so')
+const EXAMPLE = ['build', '--quiet', '--package', 'mizan-cache-core', '--example', 'conformance']
 const SUITES = ['conformance', 'redis', 'process', 'origin', 'adversarial']
 
 /** A stable compiler has the sanitizer, and lets only those use it who say this. */
@@ -56,6 +57,10 @@ await runMain(async () => {
     const expected = ['a call: ERR_MIZAN_INTERNAL', '100 tasks: ERR_MIZAN_INTERNAL', 'and goes on: {"c":"user"']
     return ok && expected.every((line) => output.includes(line))
   })
+  // The tests run this by cargo, and a compiler hangs beside the sanitizer's runtime: then there is nothing to compile.
+  await step('The Rust side of the comparison with other languages', () =>
+    run('cargo', [...EXAMPLE, '--manifest-path', join(tree, 'Cargo.toml')]),
+  )
   // Many more processes than usual run twice as slow and more.
   const suites = SUITES.map((suite) => `__test__/${suite}`)
   await step(`The tests of ${SUITES.join(', ')}`, () =>
