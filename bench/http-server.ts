@@ -9,13 +9,13 @@ import type * as addon from '@mizan/cache'
 import type * as origins from '@mizan/cache/origin'
 import { Redis } from 'ioredis'
 import { z } from 'zod'
+import { Cache } from './built.ts'
+import { SECRET } from './entries.ts'
 import { deriveCacheKey } from './port.ts'
 
-/** The build, as it is published: what a loader makes of the sources would be another program. */
-const { Cache }: typeof addon = await import(new URL('../dist/index.mjs', import.meta.url).href)
+/** As `built.ts`. */
 const { createOrigin }: typeof origins = await import(new URL('../dist/origin.mjs', import.meta.url).href)
 
-const SECRET = 'bench-secret-of-more-than-32-bytes-0123456789'
 const [arm = '', bytes = '', redisUrl = ''] = process.argv.slice(2)
 
 const parameters = z.object({ document_id: z.coerce.number().int() })

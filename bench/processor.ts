@@ -10,8 +10,19 @@ export interface ProcessorTime {
 }
 
 export function processorTime(): ProcessorTime {
+  return { main: mainThreadTime(), all: allThreadsTime() }
+}
+
+/** Microseconds of all threads that some work takes. */
+export function processorTimeOf(work: () => void): number {
+  const before = allThreadsTime()
+  work()
+  return allThreadsTime() - before
+}
+
+function allThreadsTime(): number {
   const { user, system } = process.cpuUsage()
-  return { main: mainThreadTime(), all: user + system }
+  return user + system
 }
 
 /** Linux tells it; elsewhere the time in which the event loop was not waiting comes near to it. */

@@ -49,7 +49,10 @@ export function tasksOf(peer: Peer, { context = 'document' }: PeerOptions) {
 
   /** What V8 keeps for the work itself is no entry's. */
   async function residentBytesOfWork(bytes: number): Promise<number> {
-    await each(0, 200_000, 64, async (id) => makeValue(id, bytes) === (await peer.get(-1 - id)))
+    await each(0, 200_000, 64, async (id) => {
+      makeValue(id, bytes)
+      await peer.get(-1 - id)
+    })
     return residentBytes()
   }
 

@@ -1,5 +1,6 @@
 /** A cache and its options. */
 
+import { BareObject } from './bare-object.ts'
 import { canonicalForm, type Params } from './canonical.ts'
 import { run } from './completions.ts'
 import { gets, publishEnd, publishPeek, publishRead, purges, puts } from './diagnostics.ts'
@@ -260,16 +261,18 @@ export class Cache {
     const isBroad = params === undefined || params === null
     const purge = () =>
       run((number) => (isBroad ? operations.purgeContext(context, number) : operations.purgeEntry(canonical, number)))
-    const call = { operation: 'purge', context, scope: isBroad ? 'context' : 'entry' }
-    return purges.hasSubscribers ? publishEnd(purges, call, purge, purged) : purge()
+    return purges.hasSubscribers
+      ? publishEnd(purges, { operation: 'purge', context, scope: isBroad ? 'context' : 'entry' }, purge, purged)
+      : purge()
   }
 
   /** Deletes all entries of this protocol, of every context, and nothing else; returns how many went. */
   clear(): Promise<number> {
     const operations = Cache.#of(this)
     const clear = () => run((number) => operations.clear(number))
-    const call = { operation: 'clear', context: null, scope: 'everything' }
-    return purges.hasSubscribers ? publishEnd(purges, call, clear, purged) : clear()
+    return purges.hasSubscribers
+      ? publishEnd(purges, { operation: 'clear', context: null, scope: 'everything' }, clear, purged)
+      : clear()
   }
 
   /** The counters and sizes of this moment; no I/O. */
@@ -310,7 +313,7 @@ type Options<Name extends string> = { readonly [name in Name]?: unknown }
 /** Reads each option once. An unknown name is an error: `{ user: 1 }` must not become the entry of no user. */
 function readOptions<Name extends string>(path: string, options: unknown, names: readonly Name[]): Options<Name> {
   if (options === undefined) {
-    return Object.create(null)
+    return new BareObject()
   }
   if (!isObject(options)) {
     throw codedError('ERR_MIZAN_OPTION', `${path} must be an object`)

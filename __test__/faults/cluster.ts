@@ -1,12 +1,12 @@
 /** Faults of a cluster of three primaries, each with a replica. */
 
-import { setTimeout as pause } from 'node:timers/promises'
 import { eventually } from '../support/eventually.ts'
 import { RedisCluster } from '../support/redis-cluster.ts'
-import { cutReplication, mendReplication } from '../support/redis-replication.ts'
+import { mendReplication } from '../support/redis-replication.ts'
 import type { Observer, RedisServer } from '../support/redis-server.ts'
 import { startMovingSlots } from '../support/redis-slots.ts'
 import type { Fault, Scene } from './fault.ts'
+import { goUnheard } from './unheard.ts'
 
 interface Node {
   server: RedisServer
@@ -14,9 +14,6 @@ interface Node {
 }
 
 type Trouble = (cluster: RedisCluster, primary: Node, replica: Node) => Pick<Scene, 'begin' | 'end'>
-
-/** So long a primary goes on taking purges that its replica does not hear of. */
-const UNHEARD_MS = 1_000
 
 async function scene(trouble: Trouble): Promise<Scene> {
   const cluster = await RedisCluster.start()
@@ -47,21 +44,16 @@ async function servesAsPrimary(observer: Observer): Promise<boolean> {
   return role?.role === 'master' && (await observer.clusterInfo()).includes('cluster_state:ok')
 }
 
-async function unheardOf(replica: Node): Promise<void> {
-  await cutReplication(replica.observer)
-  await pause(UNHEARD_MS)
-}
-
 export const clusterFaults: Fault[] = [
   failover('a primary killed', (primary) => primary.server.kill()),
   failover('failover by hand', (_primary, replica) => replica.observer.sendCommand(['CLUSTER', 'FAILOVER'])),
   failover('a primary killed whose last second the replica had not heard', async (primary, replica) => {
-    await unheardOf(replica)
+    await goUnheard(replica.observer)
     await primary.server.kill()
     await mendReplication(replica.observer)
   }),
   failover('taken over by a replica that had not heard the last second', async (_primary, replica) => {
-    await unheardOf(replica)
+    await goUnheard(replica.observer)
     await replica.observer.sendCommand(['CLUSTER', 'FAILOVER', 'TAKEOVER'])
     await mendReplication(replica.observer)
   }),

@@ -1,14 +1,11 @@
 /** Faults of a Sentinel group. */
 
-import { setTimeout as pause } from 'node:timers/promises'
 import { eventually } from '../support/eventually.ts'
-import { cutReplication, mendReplication } from '../support/redis-replication.ts'
+import { mendReplication } from '../support/redis-replication.ts'
 import { PRIMARY_NAME, RedisSentinelGroup } from '../support/redis-sentinel.ts'
 import type { RedisServer } from '../support/redis-server.ts'
 import type { Fault } from './fault.ts'
-
-/** So long a primary goes on taking purges that its replica does not hear of. */
-const UNHEARD_MS = 1_000
+import { goUnheard } from './unheard.ts'
 
 function failover(
   name: string,
@@ -32,11 +29,6 @@ function failover(
   return { name: `Sentinel: ${name}`, endsByItself: true, prepare }
 }
 
-async function unheardOf(replica: RedisServer): Promise<void> {
-  await cutReplication(await replica.observe())
-  await pause(UNHEARD_MS)
-}
-
 export const sentinelFaults: Fault[] = [
   failover('primary killed', (primary) => primary.kill()),
   failover('primary stands still', (primary) => primary.pause()),
@@ -48,8 +40,9 @@ export const sentinelFaults: Fault[] = [
     })
   }),
   failover('primary killed whose last second the replica had not heard', async (primary, replica) => {
-    await unheardOf(replica)
+    const observer = await replica.observe()
+    await goUnheard(observer)
     await primary.kill()
-    await mendReplication(await replica.observe())
+    await mendReplication(observer)
   }),
 ]

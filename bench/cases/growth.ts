@@ -1,13 +1,12 @@
 import type * as addon from '@mizan/cache'
 import { RedisCluster } from '../../__test__/support/redis-cluster.ts'
 import { type Description, withArms } from '../arm.ts'
+import { Cache } from '../built.ts'
 import { SECRET } from '../entries.ts'
+import { processorTimeOf } from '../processor.ts'
 import type { Comparison, Metric } from '../results.ts'
 import { type Contestant, interleave } from '../rounds.ts'
 import { type Case, KB, SPEED, speed, withRedis } from './case.ts'
-
-/** The build, as it is published: what a loader makes of the sources would be another program. */
-const { Cache }: typeof addon = await import(new URL('../../dist/index.mjs', import.meta.url).href)
 
 const TURN_MILLISECONDS = 60
 const METRICS: Metric[] = [{ name: 'processor, µs each', unit: 'µs', better: 'neither', plot: true }]
@@ -27,19 +26,17 @@ export const growth: Case = {
   },
 }
 
-const makeCache = () => new Cache({ secret: SECRET, maxBytes: 1024 ** 3 })
-
 /** Peeks at all calls in turn, which are stored before. */
 async function hits(name: string, calls: addon.Params[], value: string): Promise<Contestant> {
-  const cache = makeCache()
+  const cache = new Cache({ secret: SECRET, maxBytes: 1024 ** 3 })
   for (const params of calls) await cache.put('document', params, value)
   const peekAll = (count: number) => {
-    const start = process.cpuUsage()
-    for (let index = 0; index < count; index++) {
-      if (cache.peek('document', calls[index % calls.length]) === null) throw new Error('it is not there')
-    }
-    const { user, system } = process.cpuUsage(start)
-    return (user + system) / count
+    const microseconds = processorTimeOf(() => {
+      for (let index = 0; index < count; index++) {
+        if (cache.peek('document', calls[index % calls.length]) === null) throw new Error('it is not there')
+      }
+    })
+    return microseconds / count
   }
   const count = Math.max(calls.length, Math.round((TURN_MILLISECONDS * 1_000) / peekAll(500)))
   return { name, turn: async () => [peekAll(count)] }
@@ -53,7 +50,7 @@ const entries = (count: number) => hits(count.toLocaleString('en'), calls(count,
 const parameters = (count: number) =>
   hits(
     `${count}`,
-    calls(100, (id) => Object.fromEntries(calls(count, () => ({})).map((_, index) => [`name_${index}`, id]))),
+    calls(100, (id) => Object.fromEntries(Array.from({ length: count }, (_, index) => [`name_${index}`, id]))),
     'x'.repeat(KB),
   )
 

@@ -1,13 +1,12 @@
 import { strict as assert } from 'node:assert'
 import type * as addon from '@mizan/cache'
+import { deriveCacheKey } from '../built.ts'
 import { SECRET } from '../entries.ts'
 import { deriveCacheKey as derivePortKey } from '../port.ts'
+import { processorTimeOf } from '../processor.ts'
 import type { Metric } from '../results.ts'
 import { interleave } from '../rounds.ts'
 import type { Case } from './case.ts'
-
-/** The build, as it is published: what a loader makes of the sources would be another program. */
-const { deriveCacheKey }: typeof addon = await import(new URL('../../dist/index.mjs', import.meta.url).href)
 
 const TURN_MILLISECONDS = 60
 /** So many different calls that nobody can answer from memory. */
@@ -67,11 +66,11 @@ export const keys: Case = {
 /** Nanoseconds of CPU per call. The keys' lengths are added up so that no call is left out. */
 function time(derive: Derive, calls: addon.Params[], repetitions: number): number {
   let total = 0
-  const start = process.cpuUsage()
-  for (let repetition = 0; repetition < repetitions; repetition++) {
-    for (const params of calls) total += derive(SECRET, 'user', params).length
-  }
-  const { user, system } = process.cpuUsage(start)
+  const microseconds = processorTimeOf(() => {
+    for (let repetition = 0; repetition < repetitions; repetition++) {
+      for (const params of calls) total += derive(SECRET, 'user', params).length
+    }
+  })
   assert.ok(total > 0)
-  return ((user + system) * 1_000) / (repetitions * calls.length)
+  return (microseconds * 1_000) / (repetitions * calls.length)
 }

@@ -1,15 +1,13 @@
 import { strict as assert } from 'node:assert'
 import { createHmac, createSecretKey } from 'node:crypto'
-import type * as addon from '@mizan/cache'
 import { canonicalForm } from '../../binding/canonical.ts'
 import { native } from '../../binding/native.ts'
+import { Cache } from '../built.ts'
 import { parametersOf, SECRET } from '../entries.ts'
+import { processorTimeOf } from '../processor.ts'
 import type { Metric } from '../results.ts'
 import { interleave } from '../rounds.ts'
 import { type Case, KB } from './case.ts'
-
-/** The build, as it is published: what a loader makes of the sources would be another program. */
-const { Cache }: typeof addon = await import(new URL('../../dist/index.mjs', import.meta.url).href)
 
 const TURN_MILLISECONDS = 60
 const METRICS: Metric[] = [{ name: 'processor, ns each', unit: 'ns', better: 'less', plot: true }]
@@ -68,9 +66,9 @@ async function piecesOf(bytes: number): Promise<Record<string, () => unknown>> {
 /** Nanoseconds of CPU for each. */
 function time(work: () => unknown, repetitions: number): number {
   let last: unknown
-  const start = process.cpuUsage()
-  for (let repetition = 0; repetition < repetitions; repetition++) last = work()
-  const { user, system } = process.cpuUsage(start)
+  const microseconds = processorTimeOf(() => {
+    for (let repetition = 0; repetition < repetitions; repetition++) last = work()
+  })
   assert.notEqual(last, undefined)
-  return ((user + system) * 1_000) / repetitions
+  return (microseconds * 1_000) / repetitions
 }

@@ -1,16 +1,7 @@
 import { Redis } from 'iovalkey'
-import { onStore, type Peer, type PeerOptions, TTL } from './peer.ts'
+import { FASTEST, onClient } from './ioredis.ts'
+import type { Peer, PeerOptions } from './peer.ts'
 
 export async function open(options: PeerOptions): Promise<Peer> {
-  // The faster of its ways: the commands of one tick travel together.
-  const redis = new Redis(options.redisUrl, { enableAutoPipelining: true })
-  return onStore(
-    {
-      get: (key) => redis.get(key),
-      set: (key, value) => redis.set(key, value, 'EX', TTL),
-      delete: (key) => redis.unlink(key),
-      close: () => redis.quit(),
-    },
-    options,
-  )
+  return onClient(new Redis(options.redisUrl, FASTEST), options)
 }

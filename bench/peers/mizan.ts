@@ -1,9 +1,7 @@
 import type * as addon from '@mizan/cache'
+import { Cache } from '../built.ts'
 import { parametersOf, SECRET } from '../entries.ts'
 import { MAX_BYTES, type Peer, type PeerOptions } from './peer.ts'
-
-/** The build, as it is published: what a loader makes of the sources would be another program. */
-const { Cache }: typeof addon = await import(new URL('../../dist/index.mjs', import.meta.url).href)
 
 export async function open(options: PeerOptions): Promise<Peer> {
   const { tier, redisUrl, cluster, context = 'document', maxBytes = MAX_BYTES } = options
