@@ -9,6 +9,7 @@ interface Waiting {
 
 const waiting = new Map<number, Waiting>()
 let lastNumber = 0
+let isSettling = false
 
 /** Starts an operation under a number of its own. */
 export function run<T>(start: (number: number) => Answer<T>): Promise<T> {
@@ -22,19 +23,30 @@ export function run<T>(start: (number: number) => Answer<T>): Promise<T> {
   })
 }
 
-/** Whether no operation's answer is still to come. */
+/** Whether no operation's answer is still to come, or has just come: what is read next is then seldom read alone. */
 export function isIdle(): boolean {
-  return waiting.size === 0
+  return waiting.size === 0 && !isSettling
 }
 
 /** Settles what has ended: numbers and answers in turns, numbers and errors in turns. */
 export function settle(resolved: unknown[], rejected: unknown[]): void {
+  isSettling = true
+  queueMicrotask(settleNoMoreNextTick)
   for (let index = 0; index < resolved.length; index += 2) {
     take(resolved[index])?.resolve(resolved[index + 1])
   }
   for (let index = 0; index < rejected.length; index += 2) {
     take(rejected[index])?.reject(rejected[index + 1])
   }
+}
+
+/** The next tick runs after all microtasks, and so after all that waited for an answer; but only if none of them is due yet. */
+function settleNoMoreNextTick(): void {
+  process.nextTick(settleNoMore)
+}
+
+function settleNoMore(): void {
+  isSettling = false
 }
 
 function take(number: unknown): Waiting | undefined {

@@ -23,9 +23,10 @@ export interface CacheOperations {
   key(canonical: string): string
   peek(canonical: string): string | null
   peekBytes(canonical: string): Uint8Array | null
-  get(canonical: string, number: number): Answer<string | null>
-  getBytes(canonical: string, number: number): Answer<Uint8Array | null>
-  lookup(canonical: string, number: number): Answer<LookupAnswer>
+  /** A value that is expected to be large is read where it holds up no others. */
+  get(canonical: string, number: number, isLarge: boolean): Answer<string | null>
+  getBytes(canonical: string, number: number, isLarge: boolean): Answer<Uint8Array | null>
+  lookup(canonical: string, number: number, isLarge: boolean): Answer<LookupAnswer>
   /** Reads of many calls, each of whose canonical forms ends with a line feed; an answer that failed is an `Error`. */
   getMany(canonicals: string, number: number): Answer<(string | null | Error)[]>
   getBytesMany(canonicals: string, number: number): Answer<(Uint8Array | null | Error)[]>

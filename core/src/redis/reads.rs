@@ -13,6 +13,7 @@ use tokio::{sync::SemaphorePermit, time::Instant};
 use super::{Shared, connection::Failure, lease_scripts::look_up, topology::Link};
 use crate::{
     events::Operation,
+    expected_size::ExpectedSize,
     key::Key,
     lease::{LeaseToken, Lookup},
     replies::{self, Found},
@@ -38,8 +39,8 @@ impl Shared {
         Some(value)
     }
 
-    pub async fn get(&self, keys: &[Key]) -> Vec<Option<Bytes>> {
-        let reads = self.read(self.connection.deadline(), keys, false).await;
+    pub async fn get(&self, keys: &[Key], size: ExpectedSize) -> Vec<Option<Bytes>> {
+        let reads = self.read(self.connection.deadline(), keys, size, false).await;
         let value = |read| {
             if let Read::Value(value) = read {
                 Some(value)
@@ -52,12 +53,12 @@ impl Shared {
 
     /// One key costs one command. Of several most are expected to be hits: they are read together, and only what is
     /// missing costs a command of its own.
-    pub async fn get_or_lease(&self, keys: &[Key], lease_time: Duration) -> Vec<Lookup> {
+    pub async fn get_or_lease(&self, keys: &[Key], lease_time: Duration, size: ExpectedSize) -> Vec<Lookup> {
         let deadline = self.connection.deadline();
         if let [key] = keys {
-            return vec![self.look_up(deadline, key, lease_time).await];
+            return vec![self.look_up(deadline, key, lease_time, size).await];
         }
-        let reads = self.read(deadline, keys, true).await;
+        let reads = self.read(deadline, keys, size, true).await;
         let missing: HashSet<&Key> = keys
             .iter()
             .zip(&reads)
@@ -65,7 +66,7 @@ impl Shared {
             .collect();
         let lookups = missing
             .into_iter()
-            .map(|key| async move { (key, self.look_up(deadline, key, lease_time).await) });
+            .map(|key| async move { (key, self.look_up(deadline, key, lease_time, size).await) });
         let mut looked_up: HashMap<&Key, Lookup> = join_all(lookups).await.into_iter().collect();
         let answers = keys.iter().zip(reads).map(|(key, read)| match read {
             Read::Value(value) => Lookup::Hit(value),
@@ -75,7 +76,7 @@ impl Shared {
         answers.collect()
     }
 
-    async fn look_up(&self, deadline: Instant, key: &Key, lease_time: Duration) -> Lookup {
+    async fn look_up(&self, deadline: Instant, key: &Key, lease_time: Duration, size: ExpectedSize) -> Lookup {
         if let Some(value) = self.peek(key) {
             return Lookup::Hit(value);
         }
@@ -89,7 +90,7 @@ impl Shared {
         let announcement = self.announce(key);
         let answer = self
             .connection
-            .run_by(deadline, |link| look_up(link, key, token, lease_time))
+            .read_by(deadline, size, |link| look_up(link, key, token, lease_time))
             .await;
         self.end(Operation::Read, deadline, 1, answer.as_ref().err().copied());
         let (looked_up, lives) = answer.unwrap_or((Lookup::Miss, None));
@@ -104,7 +105,7 @@ impl Shared {
     }
 
     /// `looks_up` says that a call that finds nothing does not end with this.
-    async fn read(&self, deadline: Instant, keys: &[Key], looks_up: bool) -> Vec<Read> {
+    async fn read(&self, deadline: Instant, keys: &[Key], size: ExpectedSize, looks_up: bool) -> Vec<Read> {
         let mut reads = Vec::with_capacity(keys.len());
         let mut asked = Vec::with_capacity(keys.len());
         for key in keys {
@@ -130,7 +131,9 @@ impl Shared {
         } else {
             granted.max(1)
         };
-        let answers = asked.chunks(together).map(|asked| self.ask(deadline, asked, looks_up));
+        let answers = asked
+            .chunks(together)
+            .map(|asked| self.ask(deadline, asked, size, looks_up));
         for (position, read) in join_all(answers).await.into_iter().flatten() {
             reads[position] = read;
         }
@@ -138,12 +141,18 @@ impl Shared {
     }
 
     /// Reads keys by one command.
-    async fn ask(&self, deadline: Instant, asked: &[(usize, &Key)], looks_up: bool) -> Vec<(usize, Read)> {
+    async fn ask(
+        &self,
+        deadline: Instant,
+        asked: &[(usize, &Key)],
+        size: ExpectedSize,
+        looks_up: bool,
+    ) -> Vec<(usize, Read)> {
         let announcements: Vec<_> = asked.iter().map(|(_, key)| self.announce(key)).collect();
         let with_lives = announcements.iter().any(Option::is_some);
         let answer = self
             .connection
-            .run_by(deadline, |link| fetch(link, asked, with_lives))
+            .read_by(deadline, size, |link| fetch(link, asked, with_lives))
             .await;
         let failure = answer.as_ref().err().copied();
         let mut found = answer.ok().map(Vec::into_iter);
