@@ -2,7 +2,7 @@
 
 import { createRequire } from 'node:module'
 import type { CacheStats } from './cache.ts'
-import { settle } from './completions.ts'
+import { beginBy, settle } from './completions.ts'
 import { type CoreEvent, report } from './diagnostics.ts'
 
 /**
@@ -49,6 +49,8 @@ interface Native {
   openCache(options: unknown): CacheOperations
   /** Opens the process's default cache, or finds it if it is open with equal options. */
   configureDefault(options: unknown, fallbackUrl: unknown, fallbackSecret: unknown): CacheOperations
+  /** Begins the operations whose answers are still to come, of all caches. */
+  begin(): void
   /** The functions of whichever cache is the process's default when they are called. */
   defaultCache: CacheOperations
 }
@@ -96,3 +98,5 @@ export const native: Native = load().attach((resolved, rejected, events) => {
     report(events)
   }
 })
+
+beginBy(native.begin)

@@ -5,7 +5,7 @@
  * there, and what is answered by one connection when all is there that was asked of it before.
  */
 
-import { isIdle, run } from './completions.ts'
+import { begin, isIdle, run } from './completions.ts'
 import { LargeEntries } from './large-entries.ts'
 import type { Answer, CacheOperations, LookupAnswer } from './native.ts'
 
@@ -85,6 +85,7 @@ class ReadsOfKind<T extends Value> {
       this.#waiting.push(resolve)
       if (this.#waiting.length === MOST_TOGETHER) {
         this.#send()
+        begin()
       }
     })
   }
@@ -120,6 +121,6 @@ class ReadsOfKind<T extends Value> {
 }
 
 /** What is thrown is a rejection: nobody could catch it at the end of a turn. */
-async function start<T>(begin: () => Promise<T>): Promise<T> {
-  return begin()
+async function start<T>(read: () => Promise<T>): Promise<T> {
+  return read()
 }

@@ -1,5 +1,8 @@
 //! How operations that have to wait end in JavaScript: each under the number that its promise is known by there.
 //!
+//! They begin together, when JavaScript says so: those of one turn wake the runtime's thread once, and what they send to
+//! Redis goes out in one piece.
+//!
 //! Events of the caches that an environment opened reach it by the same way.
 //!
 //! Whatever finishes on the runtime's thread is put on a list, and the first entry of a list wakes JavaScript, which is
@@ -9,9 +12,12 @@
 //! thread that was just woken would have to wait.
 
 use std::{
+    cell::RefCell,
     ffi::c_void,
+    future::ready,
     mem,
     panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
     ptr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -19,6 +25,7 @@ use std::{
     },
 };
 
+use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
 use mizan_cache_core::{
     cache::Cache,
     error::Error,
@@ -37,6 +44,7 @@ use crate::{
 pub struct Completions {
     settle: Kept,
     shared: Arc<Shared>,
+    to_begin: RefCell<Vec<Pin<Box<dyn Future<Output = ()> + Send>>>>,
 }
 
 #[derive(Default)]
@@ -133,6 +141,7 @@ impl Completions {
         Ok(Self {
             settle: settle.keep()?,
             shared: Arc::default(),
+            to_begin: RefCell::default(),
         })
     }
 
@@ -145,8 +154,8 @@ impl Completions {
         Ok(())
     }
 
-    /// Runs an operation to its end, and then settles its promise.
-    pub fn start(
+    /// Takes an operation, which runs from the next `begin` to its end, and then settles its promise.
+    pub fn add(
         &self,
         env: Env<'_>,
         number: f64,
@@ -161,8 +170,21 @@ impl Completions {
             shared: Arc::clone(&self.shared),
             result: None,
         };
-        runtime().spawn(settlement.of(operation));
+        self.to_begin.borrow_mut().push(Box::pin(settlement.of(operation)));
         Ok(())
+    }
+
+    /// Begins the operations that were taken since the last time.
+    pub fn begin(&self) {
+        let operations = self.to_begin.take();
+        if operations.is_empty() {
+            return;
+        }
+        // One that panics takes no other along.
+        let guarded = operations
+            .into_iter()
+            .map(|operation| AssertUnwindSafe(operation).catch_unwind());
+        runtime().spawn(guarded.collect::<FuturesUnordered<_>>().for_each(|_| ready(())));
     }
 
     fn make_wake_up(&self, env: Env<'_>) -> Outcome<()> {

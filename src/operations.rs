@@ -109,7 +109,7 @@ impl Handle {
                 return settled(env, result);
             }
         }
-        self.completions.start(env, number.number()?, operation)?;
+        self.completions.add(env, number.number()?, operation)?;
         env.undefined()
     }
 
@@ -138,7 +138,7 @@ impl Handle {
         if !held.is_remote {
             return self.run(env, number, |_| Box::pin(operation));
         }
-        self.completions.start(env, number.number()?, operation)?;
+        self.completions.add(env, number.number()?, operation)?;
         env.undefined()
     }
 }

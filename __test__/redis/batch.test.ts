@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
+import { afterAll, beforeAll, beforeEach, expect, onTestFinished, test } from 'vitest'
 import { eventually } from '../support/eventually.ts'
 import { openCache } from '../support/redis-cache.ts'
 import { countCalls, type Observer, RedisServer } from '../support/redis-server.ts'
@@ -100,8 +100,55 @@ test('each of many entries that are missing has a lease of its own', async () =>
   const cache = open()
   const found = await Promise.all(ids.map((id) => cache.lookup('user', { id })))
   expect(new Set(found.map(({ lease }) => lease)).size).toBe(ids.length)
+  // The first alone, and of the others no more than 32 by one command.
+  expect(await countCalls(observer, 'evalsha')).toBeLessThan(20)
   const stored = found.map(({ lease }, id) => cache.put('user', { id }, `${id}`, { lease }))
   expect(await Promise.all(stored)).not.toContain(false)
+})
+
+test('of values that are stored together each is stored only where its own lease stands', async () => {
+  const cache = open()
+  const leases = (await Promise.all(ids.map((id) => cache.lookup('user', { id })))).map(({ lease }) => lease)
+  await cache.purge('user', { id: 7 })
+  await observer.configResetStat()
+  const stored = await Promise.all(leases.map((lease, id) => cache.put('user', { id }, `value ${id}`, { lease })))
+  expect(stored.flatMap((each, id) => (each ? [] : id))).toEqual([7])
+  expect(await Promise.all(ids.map((id) => cache.get('user', { id })))).toEqual(
+    ids.map((id) => (id === 7 ? null : `value ${id}`)),
+  )
+  // No more than 32 by one command.
+  expect(await countCalls(observer, 'evalsha')).toBeLessThan(20)
+})
+
+test('large values that are stored together are stored, too', async () => {
+  const cache = open()
+  const few = ids.slice(0, 20)
+  const leases = (await Promise.all(few.map((id) => cache.lookup('user', { id })))).map(({ lease }) => lease)
+  const stored = leases.map((lease, id) => cache.put('user', { id }, `${id}`.repeat(50_000), { lease }))
+  expect(await Promise.all(stored)).not.toContain(false)
+  const found = await Promise.all(few.map((id) => cache.get('user', { id })))
+  expect(found.map((value) => value?.length)).toEqual(few.map((id) => `${id}`.length * 50_000))
+})
+
+test('values that Redis has no memory for are refused, and counted as that', async () => {
+  const cache = open()
+  const leases = (await Promise.all(ids.map((id) => cache.lookup('user', { id })))).map(({ lease }) => lease)
+  onTestFinished(async () => void (await observer.configSet({ maxmemory: '0' })))
+  await observer.configSet({ maxmemory: '1', 'maxmemory-policy': 'noeviction' })
+  const refused = await Promise.all(leases.map((lease, id) => cache.put('user', { id }, 'x', { lease })))
+  expect(refused).not.toContain(true)
+  expect(cache.stats()).toMatchObject({ failedWrites: ids.length, circuit: 'closed', reconnects: 0 })
+  await observer.configSet({ maxmemory: '0' })
+  expect(await cache.put('user', { id: 7 }, 'x', { lease: leases[7] ?? null })).toBe(true)
+})
+
+test('something else that stands at one of many keys is a miss of that key alone', async () => {
+  const cache = open()
+  await observer.lPush(cache.deriveKey('user', { id: 7 }), 'x')
+  const found = await Promise.all(ids.map((id) => cache.lookup('user', { id })))
+  expect(found.flatMap(({ lease }, id) => (lease === null ? id : []))).toEqual([7])
+  expect(found[7]).toEqual({ value: null, lease: null, held: null })
+  expect(cache.stats().failedReads).toBe(0)
 })
 
 test('a lease that stands at one of many keys is a miss of that key alone', async () => {

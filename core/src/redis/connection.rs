@@ -162,6 +162,12 @@ impl Connection {
         matches!(self.servers, Servers::Cluster(_))
     }
 
+    /// How many of so many keys one command may have: a cluster's are in slots of their own, and one that fails need not
+    /// take others along.
+    pub fn keys_together(&self, keys: usize) -> usize {
+        if self.is_cluster() { 1 } else { keys }
+    }
+
     pub fn circuit(&self) -> Circuit {
         self.state.borrow().circuit()
     }

@@ -6,6 +6,7 @@
 mod attempts;
 mod broad_purge;
 mod connection;
+mod fills;
 mod kept_purges;
 mod large_link;
 mod lease_scripts;
@@ -27,8 +28,9 @@ use tokio::{
 use self::{
     broad_purge::{BroadPurges, unlink},
     connection::{Connection, Failure},
+    fills::{Fill, Fills},
     kept_purges::{Kept, KeptPurges, Target},
-    lease_scripts::{fill, milliseconds},
+    lease_scripts::milliseconds,
     local_tier::LocalTier,
     new_primaries::owe_purges_to_new_primaries,
     topology::{Link, Servers},
@@ -60,6 +62,7 @@ struct Shared {
     local: Option<Arc<LocalTier>>,
     kept: Arc<KeptPurges>,
     broad: Arc<BroadPurges>,
+    fills: Arc<Fills>,
     in_flight: Arc<Semaphore>,
     max_in_flight: u32,
     bytes_under_way: Arc<Semaphore>,
@@ -100,6 +103,7 @@ impl Redis {
                 local,
                 kept,
                 broad: Arc::default(),
+                fills: Arc::default(),
                 in_flight: Arc::new(Semaphore::new(config.max_in_flight)),
                 max_in_flight: u32::try_from(config.max_in_flight).unwrap_or(u32::MAX),
                 bytes_under_way: Arc::new(Semaphore::new(MAX_BYTES_UNDER_WAY.max(max_value_bytes))),
@@ -187,7 +191,7 @@ impl Redis {
         room: Option<Room>,
     ) -> impl Future<Output = bool> + Send + 'static {
         let shared = Arc::clone(&self.shared);
-        async move { shared.write(&key, &value, ttl, lease.as_ref(), room).await }
+        async move { shared.write(key, value, ttl, lease, room).await }
     }
 
     /// How many of the keys were there, leases included; 0 if the purge had to be kept.
@@ -244,14 +248,14 @@ impl Drop for Redis {
 impl Shared {
     async fn write(
         self: &Arc<Self>,
-        key: &Key,
-        value: &Bytes,
+        key: Key,
+        value: Bytes,
         ttl: Duration,
-        lease: Option<&LeaseToken>,
+        lease: Option<LeaseToken>,
         room: Option<Room>,
     ) -> bool {
         self.start();
-        if self.kept.covers(key) {
+        if self.kept.covers(&key) {
             return false;
         }
         let deadline = self.connection.deadline();
@@ -261,20 +265,20 @@ impl Shared {
         };
         let stored = match lease {
             Some(lease) => {
-                self.connection
-                    .run_by(deadline, |link| fill(link, key, value, ttl, lease))
-                    .await
+                let key = key.clone();
+                let fill = Fill { key, value, ttl, lease };
+                self.fills.store(&self.connection, deadline, fill).await
             }
             None => self
                 .connection
-                .run_by(deadline, |link| set(link, key, value, ttl))
+                .run_by(deadline, |link| set(link, &key, &value, ttl))
                 .await
                 .map(|()| true),
         };
         self.end(Operation::Write, deadline, 1, stored.as_ref().err().copied());
         // The link hears of its own changes only after their answer.
         if let Some(local) = &self.local {
-            local.forget(slice::from_ref(key));
+            local.forget(slice::from_ref(&key));
         }
         stored.unwrap_or(false)
     }
