@@ -27,7 +27,7 @@ ${rounds} rounds on ${date}. ${host}.
 
 ${plots.join('\n')}
 
-${wins.length === 0 ? 'No peer is better than mizan here.' : `Where a peer is better:\n\n${wins.join('\n')}`}
+${comparisons.every(hasRivals) ? verdict(wins) : ''}
 
 <details><summary>Tables</summary>
 
@@ -61,11 +61,19 @@ function ratios([ours]: Arm[], theirs: Arm, metric: Metric, index: number): numb
 
 const isOurs = (arm: Arm) => /mizan|origin/.test(arm.name)
 
+function hasRivals({ arms }: Comparison): boolean {
+  return arms.some((arm) => !isOurs(arm) && arm.isRival !== false)
+}
+
+function verdict(wins: string[]): string {
+  return wins.length === 0 ? 'No peer is better than mizan here.' : `Where a peer is better:\n\n${wins.join('\n')}`
+}
+
 /** A line for every peer and metric in which mizan is behind by more than noise. */
 function peerWins({ title, metrics, arms }: Comparison): string[] {
   const again = arms.find((arm) => arm.name.endsWith(' again'))
   return arms
-    .filter((arm) => !isOurs(arm))
+    .filter((arm) => !isOurs(arm) && arm.isRival !== false)
     .flatMap((arm) =>
       metrics.flatMap((metric, index) => {
         if (metric.better === 'neither') return []

@@ -16,6 +16,8 @@ export interface Metric {
 export interface Arm {
   name: string
   values: number[][]
+  /** Not of what is part of the work, or below which nothing can be. */
+  isRival?: false
 }
 
 /** The same work done by several arms, in rounds. */

@@ -6,6 +6,7 @@ import type { Arm, Comparison, Metric } from './results.ts'
 export interface Contestant {
   name: string
   turn(): Promise<number[]>
+  isRival?: false
 }
 
 /**
@@ -18,7 +19,10 @@ export async function interleave(
   contestants: Contestant[],
   rounds: number,
 ): Promise<Comparison> {
-  const arms = contestants.map(({ name }): Arm => ({ name, values: metrics.map(() => []) }))
+  const arms = contestants.map(({ name, isRival }): Arm => {
+    const arm = { name, values: metrics.map(() => []) }
+    return isRival === false ? { ...arm, isRival } : arm
+  })
   for (let round = -1; round < rounds; round++) {
     for (let turn = 0; turn < contestants.length; turn++) {
       const index = (round + 1 + turn) % contestants.length

@@ -41,6 +41,7 @@ export const mix: Case = {
         let seed = 0
         const contestants = ARMS.map((arm) => ({
           name: arm.name,
+          ...(arm.tier === 'memory' && { isRival: false as const }),
           // The processes are of this turn alone: what one keeps in memory would be old in the next.
           turn: async () => {
             await observer.flushAll()

@@ -23,7 +23,7 @@ export const pieces: Case = {
     ] as const) {
       const contestants = Object.entries(await piecesOf(bytes)).map(([name, work]) => {
         const repetitions = Math.max(1, Math.round((TURN_MILLISECONDS * 1e6) / time(work, 2_000)))
-        return { name, turn: async () => [time(work, repetitions)] }
+        return { name, turn: async () => [time(work, repetitions)], isRival: false as const }
       })
       comparisons.push(await interleave(title, METRICS, contestants, rounds))
     }
@@ -58,8 +58,24 @@ async function piecesOf(bytes: number): Promise<Record<string, () => unknown>> {
     'deriveKey: signed, and the key as text': () => sign(canonical),
     "Node's HMAC of the same bytes, as text": () => createHmac('sha256', secret).update(canonical).digest('hex'),
     'a JavaScript string of bytes of that size': () => stored.toString('latin1'),
+    'the same of a reply that is packed: copied into one buffer with others, and cut out': cutOut(stored),
     'one copy of bytes of that size': () => stored.copy(target),
     'mizan, peek again': peek,
+  }
+}
+
+/** What one value of a reply of many costs where they come together in one buffer. */
+function cutOut(value: Buffer): () => string {
+  const together = 64
+  const packed = Buffer.alloc(together * value.length)
+  let next = together
+  return () => {
+    if (next === together) {
+      next = 0
+      for (let index = 0; index < together; index++) value.copy(packed, index * value.length)
+    }
+    next++
+    return packed.toString('latin1', (next - 1) * value.length, next * value.length)
   }
 }
 
