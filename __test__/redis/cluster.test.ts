@@ -4,7 +4,7 @@ import { eventually } from '../support/eventually.ts'
 import { openCache, SECRET } from '../support/redis-cache.ts'
 import { RedisCluster } from '../support/redis-cluster.ts'
 import { cutReplication, mendReplication } from '../support/redis-replication.ts'
-import { countCalls, countConnections } from '../support/redis-server.ts'
+import { countCalls, countConnections, type RedisServer } from '../support/redis-server.ts'
 import { startMovingSlots } from '../support/redis-slots.ts'
 
 const COUNT = 300
@@ -248,6 +248,17 @@ describe('a cluster in trouble', () => {
       node.resume()
     }
     await eventually('storing works again', stores)
+    await cluster.settled()
+  })
+
+  // Fails if one attempt to connect waits for a node as long as it may last.
+  test('a node that stands still keeps nobody from connecting', async () => {
+    const [primary] = await cluster.primaries()
+    const replica = await cluster.replicaOf(primary?.server as RedisServer)
+    await replica.server.pause()
+    const cache = open({ commandTimeoutMs: 5_000 })
+    await eventually('it is connected', () => cache.put('user', {}, 'x'))
+    replica.server.resume()
     await cluster.settled()
   })
 

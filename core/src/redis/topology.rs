@@ -61,7 +61,8 @@ impl Servers {
                 let nodes = connection_infos("options.cluster", urls)?;
                 ClusterClientBuilder::new(nodes)
                     .use_protocol(ProtocolVersion::RESP3)
-                    .connection_timeout(config.connect_timeout)
+                    // An attempt waits twice for a node that stands still: as one it was told of, and as one it found.
+                    .connection_timeout(config.connect_timeout / 3)
                     .response_timeout(config.command_timeout)
                     .tcp_settings(tcp_settings())
                     .retries(3)
