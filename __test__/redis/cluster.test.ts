@@ -251,6 +251,20 @@ describe('a cluster in trouble', () => {
     await cluster.settled()
   })
 
+  // Fails if nobody but the primary that hangs could tell the link who has its slots now.
+  test('a primary stands still for good: its replica is found by itself', async () => {
+    const cache = open()
+    await store(cache)
+    const lost = await cluster.primaryOf(cache.deriveKey('user', { id: 0 }))
+    await lost.server.pause()
+    await eventually('all slots serve again', async () => {
+      const stored = await Promise.all(ids.map((id) => cache.put('user', { id }, 'new')))
+      return !stored.includes(false)
+    })
+    lost.server.resume()
+    await cluster.settled()
+  })
+
   // Fails if one attempt to connect waits for a node as long as it may last.
   test('a node that stands still keeps nobody from connecting', async () => {
     const [primary] = await cluster.primaries()

@@ -316,6 +316,11 @@ impl Connection {
         }
     }
 
+    /// Has this link replaced, unless it was already.
+    pub fn give_up(&self, link: &NumberedLink) {
+        self.replace(link.number);
+    }
+
     fn replace(&self, number: u64) {
         self.broken.send_if_modified(|broken| {
             let newer = number > *broken;
