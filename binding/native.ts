@@ -2,7 +2,7 @@
 
 import { createRequire } from 'node:module'
 import type { CacheStats } from './cache.ts'
-import { settle } from './completions.ts'
+import { beginBy, settle } from './completions.ts'
 import { type CoreEvent, report } from './diagnostics.ts'
 
 /**
@@ -23,9 +23,10 @@ export interface CacheOperations {
   key(canonical: string): string
   peek(canonical: string): string | null
   peekBytes(canonical: string): Uint8Array | null
-  get(canonical: string, number: number): Answer<string | null>
-  getBytes(canonical: string, number: number): Answer<Uint8Array | null>
-  lookup(canonical: string, number: number): Answer<LookupAnswer>
+  /** A value that is expected to be large is read where it holds up no others. */
+  get(canonical: string, number: number, isLarge: boolean): Answer<string | null>
+  getBytes(canonical: string, number: number, isLarge: boolean): Answer<Uint8Array | null>
+  lookup(canonical: string, number: number, isLarge: boolean): Answer<LookupAnswer>
   /** Reads of many calls, each of whose canonical forms ends with a line feed; an answer that failed is an `Error`. */
   getMany(canonicals: string, number: number): Answer<(string | null | Error)[]>
   getBytesMany(canonicals: string, number: number): Answer<(Uint8Array | null | Error)[]>
@@ -48,6 +49,8 @@ interface Native {
   openCache(options: unknown): CacheOperations
   /** Opens the process's default cache, or finds it if it is open with equal options. */
   configureDefault(options: unknown, fallbackUrl: unknown, fallbackSecret: unknown): CacheOperations
+  /** Begins the operations whose answers are still to come, of all caches. */
+  begin(): void
   /** The functions of whichever cache is the process's default when they are called. */
   defaultCache: CacheOperations
 }
@@ -95,3 +98,5 @@ export const native: Native = load().attach((resolved, rejected, events) => {
     report(events)
   }
 })
+
+beginBy(native.begin)

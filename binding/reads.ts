@@ -1,10 +1,11 @@
 /**
  * Reads, which go to Redis together where several are issued in one turn of the event loop: they cross into the addon
  * once, and are one command and one answer. A read that nothing else is under way beside is sent at once. Large values
- * are read by commands of their own, after the others: what is answered together is answered when all of it is there.
+ * are read each by itself, on a connection for such values: what is answered together is answered when all of it is
+ * there, and what is answered by one connection when all is there that was asked of it before.
  */
 
-import { isIdle, run } from './completions.ts'
+import { begin, isIdle, run } from './completions.ts'
 import { LargeEntries } from './large-entries.ts'
 import type { Answer, CacheOperations, LookupAnswer } from './native.ts'
 
@@ -26,7 +27,10 @@ export function readsOf(operations: CacheOperations): Reads {
   }
 }
 
-type ReadOne<T> = (canonical: string, number: number) => Answer<T>
+/** While these are on their way, and then while they are answered, the next are written down. */
+const MOST_TOGETHER = 128
+
+type ReadOne<T> = (canonical: string, number: number, isLarge: boolean) => Answer<T>
 type ReadMany<T> = (canonicals: string, number: number) => Answer<(T | Error)[]>
 type Resolve<T> = (answer: T | Promise<T>) => void
 type Value = string | Uint8Array | unknown[] | null
@@ -39,7 +43,6 @@ class ReadsOfKind<T extends Value> {
   readonly #peek: ((canonical: string) => T | null) | undefined
   #canonicals = ''
   #waiting: Resolve<T>[] = []
-  #waitingForLarge: { canonical: string; resolve: Resolve<T> }[] = []
 
   constructor(
     answersAtOnce: boolean,
@@ -56,9 +59,8 @@ class ReadsOfKind<T extends Value> {
   }
 
   read(canonical: string): Promise<T> {
-    const hasWaiting = this.#waiting.length > 0 || this.#waitingForLarge.length > 0
-    if (this.#answersAtOnce || (isIdle() && !hasWaiting)) {
-      return run((number) => this.#readOne(canonical, number))
+    if (this.#answersAtOnce) {
+      return run((number) => this.#readOne(canonical, number, false))
     }
     try {
       const copy = this.#peek?.(canonical)
@@ -69,39 +71,38 @@ class ReadsOfKind<T extends Value> {
       // A copy that is not the text it is asked for as.
       return Promise.reject(error)
     }
+    const isLarge = this.#large.has(canonical)
+    const hasWaiting = this.#waiting.length > 0
+    if (isLarge || (isIdle() && !hasWaiting)) {
+      return this.#readAlone(canonical, isLarge)
+    }
     if (!hasWaiting) {
       // When all code of this turn has run.
       process.nextTick(() => this.#send())
     }
     return new Promise((resolve) => {
-      if (this.#large.has(canonical)) {
-        this.#waitingForLarge.push({ canonical, resolve })
-      } else {
-        this.#canonicals += `${canonical}\n`
-        this.#waiting.push(resolve)
+      this.#canonicals += `${canonical}\n`
+      this.#waiting.push(resolve)
+      if (this.#waiting.length === MOST_TOGETHER) {
+        this.#send()
+        begin()
       }
     })
   }
 
-  #send(): void {
-    const [canonicals, waiting, waitingForLarge] = [this.#canonicals, this.#waiting, this.#waitingForLarge]
-    this.#canonicals = ''
-    this.#waiting = []
-    this.#waitingForLarge = []
-    if (waiting.length > 0) {
-      this.#sendMany(canonicals, waiting)
-    }
-    for (const { canonical, resolve } of waitingForLarge) {
-      const answer = start(() => run((number) => this.#readOne(canonical, number)))
-      resolve(answer)
-      answer.then(
-        (value) => this.#large.note(canonical, value),
-        () => {},
-      )
-    }
+  async #readAlone(canonical: string, isLarge: boolean): Promise<T> {
+    const value = await run((number) => this.#readOne(canonical, number, isLarge))
+    this.#large.note(canonical, value)
+    return value
   }
 
-  #sendMany(canonicals: string, waiting: Resolve<T>[]): void {
+  #send(): void {
+    const [canonicals, waiting] = [this.#canonicals, this.#waiting]
+    if (waiting.length === 0) {
+      return
+    }
+    this.#canonicals = ''
+    this.#waiting = []
     start(() => run((number) => this.#readMany(canonicals, number))).then(
       (answers) => {
         for (let index = 0; index < waiting.length; index += 1) {
@@ -120,6 +121,6 @@ class ReadsOfKind<T extends Value> {
 }
 
 /** What is thrown is a rejection: nobody could catch it at the end of a turn. */
-async function start<T>(begin: () => Promise<T>): Promise<T> {
-  return begin()
+async function start<T>(read: () => Promise<T>): Promise<T> {
+  return read()
 }

@@ -1,19 +1,31 @@
 //! How operations that have to wait end in JavaScript: each under the number that its promise is known by there.
 //!
+//! They begin together, when JavaScript says so: those of one turn wake the runtime's thread once, and what they send to
+//! Redis goes out in one piece.
+//!
 //! Events of the caches that an environment opened reach it by the same way.
 //!
 //! Whatever finishes on the runtime's thread is put on a list, and the first entry of a list wakes JavaScript, which is
 //! handed the whole list at once, with the events. The wake-up keeps the event loop alive only while operations are
 //! under way. When the environment is torn down the wake-up goes first, under the lock it is called under: no thread
-//! ever reaches for one that is gone, and what finishes later is dropped.
+//! ever reaches for one that is gone, and what finishes later is dropped. That lock is not the list's, for which the
+//! thread that was just woken would have to wait.
 
 use std::{
+    cell::RefCell,
     ffi::c_void,
+    future::ready,
+    mem,
     panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
     ptr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicPtr, AtomicUsize, Ordering::Relaxed},
+    },
 };
 
+use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
 use mizan_cache_core::{
     cache::Cache,
     error::Error,
@@ -32,19 +44,23 @@ use crate::{
 pub struct Completions {
     settle: Kept,
     shared: Arc<Shared>,
+    to_begin: RefCell<Vec<Pin<Box<dyn Future<Output = ()> + Send>>>>,
 }
 
 #[derive(Default)]
 struct Shared {
-    state: Mutex<State>,
+    list: Mutex<List>,
+    wake_up: Mutex<WakeUp>,
+    /// The wake-up as its own thread knows it; null before it is made.
+    own_wake_up: AtomicPtr<sys::napi_threadsafe_function__>,
+    /// Changed only on that thread.
+    under_way: AtomicUsize,
 }
 
 #[derive(Default)]
-struct State {
-    under_way: usize,
+struct List {
     finished: Vec<Finished>,
     untold: Untold,
-    wake_up: WakeUp,
 }
 
 struct Finished {
@@ -52,41 +68,58 @@ struct Finished {
     result: Result<Answer, Error>,
 }
 
+/// What wakes JavaScript, for other threads.
 #[derive(Default)]
 enum WakeUp {
-    /// No operation had to wait yet.
+    /// No operation had to wait yet, or the environment is being torn down.
     #[default]
-    Unmade,
-    Made(sys::napi_threadsafe_function),
-    /// The environment is being torn down.
-    Gone,
+    None,
+    There(sys::napi_threadsafe_function),
 }
 
-// SAFETY: a thread-safe function may be called from any thread; it is made, referenced and unreferenced only by
-// functions that are given the `Env`, and so on its own thread.
+// SAFETY: a thread-safe function may be called from any thread.
 unsafe impl Send for WakeUp {}
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, List> {
+        self.list.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock_wake_up(&self) -> MutexGuard<'_, WakeUp> {
+        self.wake_up.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the wake-up keeps the event loop alive.
+    fn keep_alive(&self, env: Env<'_>, needed: bool) {
+        let wake_up = self.own_wake_up.load(Relaxed);
+        // SAFETY: having the `Env` means being on its thread, and the wake-up is not gone. Neither function can fail.
+        unsafe {
+            if needed {
+                sys::napi_ref_threadsafe_function(env.raw(), wake_up);
+            } else {
+                sys::napi_unref_threadsafe_function(env.raw(), wake_up);
+            }
+        }
     }
 
     fn finish(&self, number: f64, result: Result<Answer, Error>) {
-        self.add(|state| state.finished.push(Finished { number, result }));
+        self.add(|list| list.finished.push(Finished { number, result }));
     }
 
     /// Adds to the list, and wakes JavaScript if that has not been done.
-    fn add(&self, add: impl FnOnce(&mut State)) {
-        let mut state = self.lock();
-        let WakeUp::Made(wake_up) = state.wake_up else { return };
-        let is_first = state.finished.is_empty() && state.untold.is_empty();
-        add(&mut state);
+    fn add(&self, add: impl FnOnce(&mut List)) {
+        let wake_up = self.lock_wake_up();
+        let WakeUp::There(function) = *wake_up else { return };
+        let mut list = self.lock();
+        let is_first = list.finished.is_empty() && list.untold.is_empty();
+        add(&mut list);
+        drop(list);
         if is_first {
             // SAFETY: the lock is held and the wake-up not gone, so Node still knows it. Its queue is unbounded, and
             // the only other failure, that it is closing, means that nobody waits any more.
             unsafe {
                 sys::napi_call_threadsafe_function(
-                    wake_up,
+                    function,
                     ptr::null_mut(),
                     sys::ThreadsafeFunctionCallMode::nonblocking,
                 );
@@ -97,7 +130,7 @@ impl Shared {
 
 impl Observer for Shared {
     fn observe(&self, event: Event) {
-        self.add(|state| state.untold.add(event));
+        self.add(|list| list.untold.add(event));
     }
 }
 
@@ -108,6 +141,7 @@ impl Completions {
         Ok(Self {
             settle: settle.keep()?,
             shared: Arc::default(),
+            to_begin: RefCell::default(),
         })
     }
 
@@ -115,37 +149,50 @@ impl Completions {
     pub fn observe(&self, env: Env<'_>, cache: &Cache) -> Outcome<()> {
         let observer: Arc<dyn Observer> = Arc::<Shared>::clone(&self.shared);
         if cache.observe(&observer) {
-            let mut state = self.shared.lock();
-            self.make_wake_up(env, &mut state)?;
+            self.make_wake_up(env)?;
         }
         Ok(())
     }
 
-    /// Runs an operation to its end, and then settles its promise.
-    pub fn start(
+    /// Takes an operation, which runs from the next `begin` to its end, and then settles its promise.
+    pub fn add(
         &self,
         env: Env<'_>,
         number: f64,
         operation: impl Future<Output = Result<Answer, Error>> + Send + 'static,
     ) -> Outcome<()> {
-        let mut state = self.shared.lock();
-        self.make_wake_up(env, &mut state)?;
-        state.under_way += 1;
-        keep_alive(env, &state, true);
-        drop(state);
+        self.make_wake_up(env)?;
+        if self.shared.under_way.fetch_add(1, Relaxed) == 0 {
+            self.shared.keep_alive(env, true);
+        }
         let settlement = Settlement {
             number,
             shared: Arc::clone(&self.shared),
             result: None,
         };
-        runtime().spawn(settlement.of(operation));
+        self.to_begin.borrow_mut().push(Box::pin(settlement.of(operation)));
         Ok(())
     }
 
-    fn make_wake_up(&self, env: Env<'_>, state: &mut State) -> Outcome<()> {
-        if matches!(state.wake_up, WakeUp::Unmade) {
-            state.wake_up = make_wake_up(env, self.settle.value(env)?, &self.shared)?;
-            keep_alive(env, state, false);
+    /// Begins the operations that were taken since the last time.
+    pub fn begin(&self) {
+        let operations = self.to_begin.take();
+        if operations.is_empty() {
+            return;
+        }
+        // One that panics takes no other along.
+        let guarded = operations
+            .into_iter()
+            .map(|operation| AssertUnwindSafe(operation).catch_unwind());
+        runtime().spawn(guarded.collect::<FuturesUnordered<_>>().for_each(|_| ready(())));
+    }
+
+    fn make_wake_up(&self, env: Env<'_>) -> Outcome<()> {
+        if self.shared.own_wake_up.load(Relaxed).is_null() {
+            let wake_up = make_wake_up(env, self.settle.value(env)?, &self.shared)?;
+            self.shared.own_wake_up.store(wake_up, Relaxed);
+            self.shared.keep_alive(env, false);
+            *self.shared.lock_wake_up() = WakeUp::There(wake_up);
         }
         Ok(())
     }
@@ -171,19 +218,7 @@ impl Drop for Settlement {
     }
 }
 
-fn keep_alive(env: Env<'_>, state: &State, needed: bool) {
-    let WakeUp::Made(wake_up) = state.wake_up else { return };
-    // SAFETY: having the `Env` means being on its thread, and the wake-up is not gone. Neither function can fail.
-    unsafe {
-        if needed {
-            sys::napi_ref_threadsafe_function(env.raw(), wake_up);
-        } else {
-            sys::napi_unref_threadsafe_function(env.raw(), wake_up);
-        }
-    }
-}
-
-fn make_wake_up(env: Env<'_>, settle: Value<'_>, shared: &Arc<Shared>) -> Outcome<WakeUp> {
+fn make_wake_up(env: Env<'_>, settle: Value<'_>, shared: &Arc<Shared>) -> Outcome<sys::napi_threadsafe_function> {
     let name = env.string("mizan-cache")?;
     let mut wake_up = ptr::null_mut();
     let context = Arc::into_raw(Arc::clone(shared)).cast_mut().cast::<c_void>();
@@ -211,17 +246,15 @@ fn make_wake_up(env: Env<'_>, settle: Value<'_>, shared: &Arc<Shared>) -> Outcom
     let hook_data = Arc::into_raw(Arc::clone(shared)).cast_mut().cast::<c_void>();
     // SAFETY: the hook is given a count of the `Arc`, which it gives back; Node calls it once, on this thread.
     unsafe { sys::napi_add_env_cleanup_hook(env.raw(), Some(tear_down), hook_data) };
-    Ok(WakeUp::Made(wake_up))
+    Ok(wake_up)
 }
 
 unsafe extern "C" fn tear_down(shared: *mut c_void) {
     // SAFETY: `make_wake_up` made this pointer of an `Arc` for this one call.
     let shared = unsafe { Arc::from_raw(shared.cast::<Shared>()) };
-    let mut state = shared.lock();
-    state.wake_up = WakeUp::Gone;
-    let finished = std::mem::take(&mut state.finished);
-    drop(state);
-    drop(finished);
+    *shared.lock_wake_up() = WakeUp::None;
+    let list = mem::take(&mut *shared.lock());
+    drop(list);
 }
 
 unsafe extern "C" fn release(_: sys::napi_env, shared: *mut c_void, _: *mut c_void) {
@@ -242,13 +275,11 @@ unsafe extern "C" fn deliver(raw_env: sys::napi_env, settle: sys::napi_value, sh
     guard(env, || {
         // SAFETY: as above.
         let settle = unsafe { env.value(settle) };
-        let (finished, untold) = {
-            let mut state = shared.lock();
-            let finished = std::mem::take(&mut state.finished);
-            state.under_way -= finished.len();
-            keep_alive(env, &state, state.under_way > 0);
-            (finished, std::mem::take(&mut state.untold))
-        };
+        let List { finished, untold } = mem::take(&mut *shared.lock());
+        let ended = finished.len();
+        if ended > 0 && shared.under_way.fetch_sub(ended, Relaxed) == ended {
+            shared.keep_alive(env, false);
+        }
         let (mut resolved, mut rejected) = (Vec::with_capacity(finished.len() * 2), Vec::new());
         for Finished { number, result } in finished {
             let number = env.number(number)?;

@@ -30,7 +30,7 @@ fn panic_later<'scope>(
     completions: &Rc<Completions>,
     [number, ..]: Arguments<'scope>,
 ) -> Outcome<Value<'scope>> {
-    completions.start(env, number.number()?, panic_in_a_task())?;
+    completions.add(env, number.number()?, panic_in_a_task())?;
     env.undefined()
 }
 

@@ -58,10 +58,17 @@ fn attach<'scope>(env: Env<'scope>, realm: &Rc<Realm>, [settle, ..]: Arguments<'
         c"configureDefault",
         env.function("configureDefault", &completions, configure_default)?,
     )?;
+    functions.set(c"begin", env.function("begin", &completions, begin)?)?;
     functions.set(c"defaultCache", operations(env, None, &completions)?)?;
     #[cfg(feature = "faults")]
     functions.set(c"faults", faults::faults(env, &completions)?)?;
     Ok(functions)
+}
+
+/// Begins the operations whose answers are still to come.
+fn begin<'scope>(env: Env<'scope>, completions: &Rc<Completions>, _: Arguments<'scope>) -> Outcome<Value<'scope>> {
+    completions.begin();
+    env.undefined()
 }
 
 fn canonical_form<'scope>(

@@ -14,6 +14,7 @@ use mizan_cache_core::{
     canonical::Canonical,
     config::MAX_TTL,
     error::{Error, ErrorCode},
+    expected_size::ExpectedSize,
     histogram::{BOUNDS, Histogram},
     lease::LeaseToken,
 };
@@ -98,16 +99,17 @@ impl Handle {
             Ok(held) => held,
             Err(error) => return env.rejection(&error),
         };
-        let operation = {
+        let mut operation = start(&held);
+        // One that is ready needs no other thread. One that asks Redis is not, and to begin it here would wake the
+        // runtime's thread more than once.
+        if !held.cache.is_connected() {
             let _context = held.is_remote.then(|| runtime().enter());
-            let mut operation = start(&held);
-            // One that is ready needs no other thread. For one that is not, this sends its command.
-            match operation.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-                Poll::Ready(result) => return settled(env, result),
-                Poll::Pending => operation,
+            let mut context = Context::from_waker(Waker::noop());
+            if let Poll::Ready(result) = operation.as_mut().poll(&mut context) {
+                return settled(env, result);
             }
-        };
-        self.completions.start(env, number.number()?, operation)?;
+        }
+        self.completions.add(env, number.number()?, operation)?;
         env.undefined()
     }
 
@@ -136,7 +138,7 @@ impl Handle {
         if !held.is_remote {
             return self.run(env, number, |_| Box::pin(operation));
         }
-        self.completions.start(env, number.number()?, operation)?;
+        self.completions.add(env, number.number()?, operation)?;
         env.undefined()
     }
 }
@@ -199,11 +201,11 @@ fn peek_bytes<'scope>(
 fn get<'scope>(
     env: Env<'scope>,
     handle: &Rc<Handle>,
-    [canonical, number, ..]: Arguments<'scope>,
+    [canonical, number, is_large, ..]: Arguments<'scope>,
 ) -> Outcome<Value<'scope>> {
-    let canonical = read_canonical(canonical)?;
+    let (canonical, size) = (read_canonical(canonical)?, read_size(is_large)?);
     handle.run(env, number, |held| {
-        let read = held.cache.get(&canonical);
+        let read = held.cache.get_expecting(&canonical, size);
         Box::pin(async { read.await.map(Answer::text) })
     })
 }
@@ -211,11 +213,11 @@ fn get<'scope>(
 fn get_bytes<'scope>(
     env: Env<'scope>,
     handle: &Rc<Handle>,
-    [canonical, number, ..]: Arguments<'scope>,
+    [canonical, number, is_large, ..]: Arguments<'scope>,
 ) -> Outcome<Value<'scope>> {
-    let canonical = read_canonical(canonical)?;
+    let (canonical, size) = (read_canonical(canonical)?, read_size(is_large)?);
     handle.run(env, number, |held| {
-        let read = held.cache.get(&canonical);
+        let read = held.cache.get_expecting(&canonical, size);
         Box::pin(async { read.await.map(Answer::Bytes) })
     })
 }
@@ -223,11 +225,11 @@ fn get_bytes<'scope>(
 fn lookup<'scope>(
     env: Env<'scope>,
     handle: &Rc<Handle>,
-    [canonical, number, ..]: Arguments<'scope>,
+    [canonical, number, is_large, ..]: Arguments<'scope>,
 ) -> Outcome<Value<'scope>> {
-    let canonical = read_canonical(canonical)?;
+    let (canonical, size) = (read_canonical(canonical)?, read_size(is_large)?);
     handle.run(env, number, |held| {
-        let lookup = held.cache.lookup(&canonical);
+        let lookup = held.cache.lookup_expecting(&canonical, size);
         Box::pin(async { lookup.await.map(Answer::lookup) })
     })
 }
@@ -356,6 +358,14 @@ fn histogram_value<'scope>(env: Env<'scope>, histogram: &Histogram) -> Outcome<V
     object.set(c"bounds", env.array(&bounds)?)?;
     object.set(c"counts", env.array(&counts.collect::<Outcome<Vec<_>>>()?)?)?;
     Ok(object)
+}
+
+fn read_size(is_large: Value<'_>) -> Outcome<ExpectedSize> {
+    Ok(if is_large.boolean()? {
+        ExpectedSize::Large
+    } else {
+        ExpectedSize::Unknown
+    })
 }
 
 fn read_value(value: Value<'_>) -> Outcome<Bytes> {

@@ -4,7 +4,7 @@ import { createRequire } from 'node:module'
 
 const [path = '', fault] = process.argv.slice(2)
 const waiting = new Map()
-const { faults, canonicalForm } = createRequire(import.meta.url)(path).attach(
+const { faults, begin, canonicalForm } = createRequire(import.meta.url)(path).attach(
   /**
    * @param {unknown[]} resolved
    * @param {unknown[]} rejected
@@ -30,7 +30,9 @@ if (fault === 'readFreed') {
   } catch (error) {
     console.log(`a call: ${/** @type {NodeJS.ErrnoException} */ (error).code}`)
   }
-  const settled = await Promise.allSettled(Array.from({ length: 100 }, (_, number) => later(number)))
+  const panics = Array.from({ length: 100 }, (_, number) => later(number))
+  begin()
+  const settled = await Promise.allSettled(panics)
   const codes = settled.map((each) => (each.status === 'rejected' ? each.reason.code : 'resolved'))
   console.log(`100 tasks: ${[...new Set(codes)].join()}`)
   console.log(`and goes on: ${canonicalForm('user', {})}`)

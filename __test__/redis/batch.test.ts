@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
+import { afterAll, beforeAll, beforeEach, expect, onTestFinished, test } from 'vitest'
 import { eventually } from '../support/eventually.ts'
 import { openCache } from '../support/redis-cache.ts'
 import { countCalls, type Observer, RedisServer } from '../support/redis-server.ts'
@@ -36,12 +36,12 @@ const open = (options: Parameters<typeof openCache>[0] = {}) =>
   openCache({ redisUrl: server.url, commandTimeoutMs: 20_000, ...options })
 const ids = Array.from({ length: 300 }, (_, id) => id)
 
-test('reads of one turn are one command, but for the first, which nothing was under way beside', async () => {
+test('reads of one turn are one command for each 128 of them, but for the first, which nothing was under way beside', async () => {
   const cache = open()
   await Promise.all(ids.map((id) => cache.put('user', { id }, `value ${id} ü`)))
   const expected = [...ids.map((id) => `value ${id} ü`), null]
   expect(await whileRedisStands(() => [...ids, -1].map((id) => cache.get('user', { id })))).toEqual(expected)
-  expect(await countCalls(observer, 'mget')).toBe(2)
+  expect(await countCalls(observer, 'mget')).toBe(4)
 })
 
 test('reads that a turn begins after it waited, as requests do, go together too', async () => {
@@ -53,7 +53,7 @@ test('reads that a turn begins after it waited, as requests do, go together too'
     return cache.get('user', {})
   }
   expect(await whileRedisStands(() => ids.map(request))).toEqual(ids.map(() => 'x'))
-  expect(await countCalls(observer, 'mget')).toBe(2)
+  expect(await countCalls(observer, 'mget')).toBe(4)
 })
 
 test('each kind of read is given its own kind of answer', async () => {
@@ -100,8 +100,55 @@ test('each of many entries that are missing has a lease of its own', async () =>
   const cache = open()
   const found = await Promise.all(ids.map((id) => cache.lookup('user', { id })))
   expect(new Set(found.map(({ lease }) => lease)).size).toBe(ids.length)
+  // The first alone, and of the others no more than 32 by one command.
+  expect(await countCalls(observer, 'evalsha')).toBeLessThan(20)
   const stored = found.map(({ lease }, id) => cache.put('user', { id }, `${id}`, { lease }))
   expect(await Promise.all(stored)).not.toContain(false)
+})
+
+test('of values that are stored together each is stored only where its own lease stands', async () => {
+  const cache = open()
+  const leases = (await Promise.all(ids.map((id) => cache.lookup('user', { id })))).map(({ lease }) => lease)
+  await cache.purge('user', { id: 7 })
+  await observer.configResetStat()
+  const stored = await Promise.all(leases.map((lease, id) => cache.put('user', { id }, `value ${id}`, { lease })))
+  expect(stored.flatMap((each, id) => (each ? [] : id))).toEqual([7])
+  expect(await Promise.all(ids.map((id) => cache.get('user', { id })))).toEqual(
+    ids.map((id) => (id === 7 ? null : `value ${id}`)),
+  )
+  // No more than 32 by one command.
+  expect(await countCalls(observer, 'evalsha')).toBeLessThan(20)
+})
+
+test('large values that are stored together are stored, too', async () => {
+  const cache = open()
+  const few = ids.slice(0, 20)
+  const leases = (await Promise.all(few.map((id) => cache.lookup('user', { id })))).map(({ lease }) => lease)
+  const stored = leases.map((lease, id) => cache.put('user', { id }, `${id}`.repeat(50_000), { lease }))
+  expect(await Promise.all(stored)).not.toContain(false)
+  const found = await Promise.all(few.map((id) => cache.get('user', { id })))
+  expect(found.map((value) => value?.length)).toEqual(few.map((id) => `${id}`.length * 50_000))
+})
+
+test('values that Redis has no memory for are refused, and counted as that', async () => {
+  const cache = open()
+  const leases = (await Promise.all(ids.map((id) => cache.lookup('user', { id })))).map(({ lease }) => lease)
+  onTestFinished(async () => void (await observer.configSet({ maxmemory: '0' })))
+  await observer.configSet({ maxmemory: '1', 'maxmemory-policy': 'noeviction' })
+  const refused = await Promise.all(leases.map((lease, id) => cache.put('user', { id }, 'x', { lease })))
+  expect(refused).not.toContain(true)
+  expect(cache.stats()).toMatchObject({ failedWrites: ids.length, circuit: 'closed', reconnects: 0 })
+  await observer.configSet({ maxmemory: '0' })
+  expect(await cache.put('user', { id: 7 }, 'x', { lease: leases[7] ?? null })).toBe(true)
+})
+
+test('something else that stands at one of many keys is a miss of that key alone', async () => {
+  const cache = open()
+  await observer.lPush(cache.deriveKey('user', { id: 7 }), 'x')
+  const found = await Promise.all(ids.map((id) => cache.lookup('user', { id })))
+  expect(found.flatMap(({ lease }, id) => (lease === null ? id : []))).toEqual([7])
+  expect(found[7]).toEqual({ value: null, lease: null, held: null })
+  expect(cache.stats().failedReads).toBe(0)
 })
 
 test('a lease that stands at one of many keys is a miss of that key alone', async () => {
@@ -147,7 +194,7 @@ test('reads that wait for the end of their turn when the cache is closed are tol
   const codeOf = (read: Promise<unknown>) => read.catch((error) => error.code)
   let closed: Promise<void> | undefined
   const [, ...ends] = await whileRedisStands(() => {
-    const reads = ids.map(() => codeOf(cache.get('user', {})))
+    const reads = ids.slice(0, 100).map(() => codeOf(cache.get('user', {})))
     closed = cache.close()
     return reads
   })
@@ -166,16 +213,4 @@ test('a small cache in memory answers at once, also beside reads that are under 
   await Promise.all(under)
   await eventually('both have answered', () => order.length === 2)
   expect(order).toEqual(['memory', 'remote'])
-})
-
-test('a value that is known to be large is read by a command of its own', async () => {
-  const cache = open()
-  await Promise.all(ids.map((id) => cache.put('user', { id }, id === 7 ? 'x'.repeat(1_000_000) : 'x')))
-  const readAll = () => ids.map((id) => cache.get('user', { id }))
-  // The first time nobody knows.
-  await whileRedisStands(readAll)
-  await observer.configResetStat()
-  const found = await whileRedisStands(readAll)
-  expect(found.map((value) => value?.length)).toEqual(ids.map((id) => (id === 7 ? 1_000_000 : 1)))
-  expect(await countCalls(observer, 'mget')).toBe(3)
 })

@@ -115,6 +115,21 @@ describe('a cluster of three primaries', () => {
     expect(await total()).toBe(0)
   })
 
+  test('large values are read by connections of their own', async () => {
+    const cache = open()
+    const value = 'x'.repeat(100_000)
+    await cache.put('document', {}, value)
+    const count = async () => {
+      const observers = await Promise.all(cluster.nodes.map((node) => node.observe()))
+      return (await Promise.all(observers.map(countConnections))).reduce((sum, each) => sum + each)
+    }
+    const readsIt = async () => (await cache.get('document', {})) === value
+    expect(await readsIt()).toBe(true)
+    const before = await count()
+    await eventually('there are more', async () => (await readsIt()) && (await count()) > before)
+    expect(await readsIt()).toBe(true)
+  })
+
   test('no connection is left on any node after close', async () => {
     const cache = open()
     await store(cache)

@@ -18,6 +18,7 @@ const ARMS: Omit<Description, 'redisUrl'>[] = [
   { name: 'valkey-glide', peer: 'glide', tier: 'redis' },
   { name: 'cacheable, two tiers', peer: 'cacheable', tier: 'both' },
   { name: 'bentocache, two tiers and bus', peer: 'bentocache', tier: 'both' },
+  { name: 'lru-cache in each process', peer: 'lru-cache', tier: 'memory' },
   { name: 'mizan, copies again', peer: 'mizan', tier: 'both' },
 ]
 
@@ -30,7 +31,7 @@ const METRICS: Metric[] = [
 ]
 
 export const mix: Case = {
-  text: `Two processes, ${MIX.concurrency} operations at a time in each, over ${MIX.entries.toLocaleString('en')} entries of 1 KB that are chosen by a Zipf distribution; ${WARM.toLocaleString('en')} of them are stored before, and read once by each process. ${100 * MIX.purges} % of the operations change the source and then purge; the others read, and on a miss, at first 4 %, load from the source and store. Every value carries its version: a read is *stale* if it began after a purge had completed and yet was given an older version; its staleness is the time since that purge. Copies in a process are right within a round trip; without them, and with leases, nothing is ever stale.`,
+  text: `Two processes, ${MIX.concurrency} operations at a time in each, over ${MIX.entries.toLocaleString('en')} entries of 1 KB that are chosen by a Zipf distribution; ${WARM.toLocaleString('en')} of them are stored before, and read once by each process. ${100 * MIX.purges} % of the operations change the source and then purge; the others read, and on a miss, at first 4 %, load from the source and store. Every value carries its version: a read is *stale* if it began after a purge had completed and yet was given an older version; its staleness is the time since that purge. Copies in a process are right within a round trip; without them, and with leases, nothing is ever stale. An lru-cache in each process, given its keys and shared with nobody, is no rival: it shows what the work itself costs.`,
   rounds: 5,
   run: (rounds) =>
     withRedis((source) =>
@@ -47,7 +48,8 @@ export const mix: Case = {
             const described = { ...arm, redisUrl: server.url }
             return await withArms([described, described], async (processes) => {
               seed += processes.length
-              await processes[0]?.run('store', 0, WARM, MIX.bytes)
+              const storing = arm.tier === 'memory' ? processes : processes.slice(0, 1)
+              await Promise.all(storing.map((process) => process.run('store', 0, WARM, MIX.bytes)))
               await Promise.all(processes.map((process) => process.run('read', 0, WARM)))
               return await mixed(processes, { ...MIX, redisUrl: source.url, seed })
             })

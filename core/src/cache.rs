@@ -16,6 +16,7 @@ use crate::{
     config::{BackendConfig, Config},
     error::{Error, ErrorCode},
     events::Observer,
+    expected_size::ExpectedSize,
     key::{Key, Signer},
     lease::{LeaseToken, Lookup},
     memory::Memory,
@@ -125,13 +126,26 @@ impl Cache {
     /// # Errors
     /// `Closed`.
     pub fn get(&self, canonical: &Canonical) -> impl Future<Output = Result<Option<Bytes>, Error>> + Send + 'static {
+        self.get_expecting(canonical, ExpectedSize::Unknown)
+    }
+
+    /// The value, without taking a lease, whose size is expected.
+    ///
+    /// # Errors
+    /// `Closed`.
+    pub fn get_expecting(
+        &self,
+        canonical: &Canonical,
+        size: ExpectedSize,
+    ) -> impl Future<Output = Result<Option<Bytes>, Error>> + Send + 'static {
         let inner = Arc::clone(&self.inner);
         let key = self.key(canonical);
+        let open = inner.check_open();
         async move {
-            inner.check_open()?;
+            open?;
             let value = match &inner.backend {
                 Backend::Memory(memory) => memory.get(&key),
-                Backend::Redis(redis) => redis.get(vec![key]).await.pop().flatten(),
+                Backend::Redis(redis) => redis.get(vec![key], size).await.pop().flatten(),
             };
             Ok(inner.count_read(value))
         }
@@ -147,12 +161,13 @@ impl Cache {
         calls: Vec<Canonical>,
     ) -> impl Future<Output = Result<Vec<Option<Bytes>>, Error>> + Send + use<> + 'static {
         let inner = Arc::clone(&self.inner);
+        let open = inner.check_open();
         async move {
-            inner.check_open()?;
+            open?;
             let keys: Vec<Key> = calls.iter().map(|call| inner.signer.key(call)).collect();
             let values = match &inner.backend {
                 Backend::Memory(memory) => keys.iter().map(|key| memory.get(key)).collect(),
-                Backend::Redis(redis) => redis.get(keys).await,
+                Backend::Redis(redis) => redis.get(keys, ExpectedSize::Unknown).await,
             };
             Ok(values.into_iter().map(|value| inner.count_read(value)).collect())
         }
@@ -163,14 +178,27 @@ impl Cache {
     /// # Errors
     /// `Closed`.
     pub fn lookup(&self, canonical: &Canonical) -> impl Future<Output = Result<Lookup, Error>> + Send + 'static {
+        self.lookup_expecting(canonical, ExpectedSize::Unknown)
+    }
+
+    /// What [`lookup`](Self::lookup) finds, where the size of the value is expected.
+    ///
+    /// # Errors
+    /// `Closed`.
+    pub fn lookup_expecting(
+        &self,
+        canonical: &Canonical,
+        size: ExpectedSize,
+    ) -> impl Future<Output = Result<Lookup, Error>> + Send + 'static {
         let inner = Arc::clone(&self.inner);
         let key = self.key(canonical);
+        let open = inner.check_open();
         async move {
-            inner.check_open()?;
+            open?;
             let looked_up = match &inner.backend {
                 Backend::Memory(memory) => memory.lookup(&key, inner.lease_time),
                 Backend::Redis(redis) => {
-                    let looked_up = redis.get_or_lease(vec![key], inner.lease_time).await.pop();
+                    let looked_up = redis.get_or_lease(vec![key], inner.lease_time, size).await.pop();
                     looked_up.unwrap_or(Lookup::Miss)
                 }
             };
@@ -188,12 +216,13 @@ impl Cache {
         calls: Vec<Canonical>,
     ) -> impl Future<Output = Result<Vec<Lookup>, Error>> + Send + use<> + 'static {
         let inner = Arc::clone(&self.inner);
+        let open = inner.check_open();
         async move {
-            inner.check_open()?;
+            open?;
             let keys: Vec<Key> = calls.iter().map(|call| inner.signer.key(call)).collect();
             let looked_up = match &inner.backend {
                 Backend::Memory(memory) => keys.iter().map(|key| memory.lookup(key, inner.lease_time)).collect(),
-                Backend::Redis(redis) => redis.get_or_lease(keys, inner.lease_time).await,
+                Backend::Redis(redis) => redis.get_or_lease(keys, inner.lease_time, ExpectedSize::Unknown).await,
             };
             Ok(looked_up.into_iter().map(|it| inner.count_lookup(it)).collect())
         }
@@ -212,17 +241,23 @@ impl Cache {
     ) -> impl Future<Output = Result<bool, Error>> + Send + 'static {
         let inner = Arc::clone(&self.inner);
         let key = self.key(canonical);
+        // Both are done before this returns, so that what a caller stores in one go is bounded, too.
+        let value = (value.len() <= inner.max_value_bytes).then_some(value);
+        let room = match (&inner.backend, &value) {
+            (Backend::Redis(redis), Some(value)) => redis.room_for(value.len()),
+            _ => None,
+        };
+        let open = inner.check_open();
         async move {
-            inner.check_open()?;
+            open?;
             let ttl = options.ttl.unwrap_or_else(|| spread(inner.ttl));
-            let stored = if value.len() > inner.max_value_bytes {
-                // What stood there is no longer the answer of this call.
-                inner.delete(vec![key]).await;
-                false
-            } else {
-                match &inner.backend {
-                    Backend::Memory(memory) => memory.set(&key, &value, ttl, options.lease.as_ref()),
-                    Backend::Redis(redis) => redis.set(key, value, ttl, options.lease).await,
+            let stored = match (&inner.backend, value) {
+                (Backend::Memory(memory), Some(value)) => memory.set(&key, &value, ttl, options.lease.as_ref()),
+                (Backend::Redis(redis), Some(value)) => redis.set(key, value, ttl, options.lease, room).await,
+                (_, None) => {
+                    // What stood there is no longer the answer of this call.
+                    inner.delete(vec![key]).await;
+                    false
                 }
             };
             let counter = if stored {
@@ -245,8 +280,9 @@ impl Cache {
             Purge::Entry(canonical) => Ok(Target::Keys(inner.keys(canonical))),
             Purge::Context(context) => check_context(context).map(|()| Target::Context(context.into())),
         };
+        let open = inner.check_open();
         async move {
-            inner.check_open()?;
+            open?;
             inner.counters.purges.increment();
             let deleted = match (&inner.backend, target?) {
                 (_, Target::Keys(keys)) => inner.delete(keys).await,
@@ -264,8 +300,9 @@ impl Cache {
     /// `Closed`.
     pub fn clear(&self) -> impl Future<Output = Result<u64, Error>> + Send + 'static {
         let inner = Arc::clone(&self.inner);
+        let open = inner.check_open();
         async move {
-            inner.check_open()?;
+            open?;
             inner.counters.purges.increment();
             let deleted = match &inner.backend {
                 Backend::Memory(memory) => memory.clear(),
@@ -274,6 +311,12 @@ impl Cache {
             inner.counters.purged_entries.add(deleted);
             Ok(deleted)
         }
+    }
+
+    /// Whether operations ask Redis at this moment.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        matches!(&self.inner.backend, Backend::Redis(redis) if redis.is_connected())
     }
 
     /// The counters and sizes of this moment; no I/O.
@@ -326,8 +369,8 @@ impl Cache {
     /// again does nothing more.
     pub fn close(&self) -> impl Future<Output = ()> + Send + 'static {
         let inner = Arc::clone(&self.inner);
+        inner.closed.store(true, Relaxed);
         async move {
-            inner.closed.store(true, Relaxed);
             match &inner.backend {
                 Backend::Memory(memory) => {
                     memory.clear();

@@ -7,6 +7,7 @@ pub mod canonical;
 pub mod config;
 pub mod error;
 pub mod events;
+pub mod expected_size;
 pub mod histogram;
 pub mod key;
 pub mod lease;

@@ -10,8 +10,23 @@ use redis::Value;
 
 use crate::lease::{LeaseToken, Lookup};
 
-/// The answer of the script that looks up, where `token` is the lease that it would have taken; with a hit, the time that
-/// it has left to live.
+/// The answers of the script that looks up, where `tokens` are the leases that it would have taken; with a hit, the time
+/// that it has left to live.
+#[must_use]
+pub fn lookups(answer: Value, tokens: Vec<LeaseToken>) -> Vec<(Lookup, Option<Duration>)> {
+    let answers = if let Value::Array(answers) = answer {
+        answers
+    } else {
+        Vec::new()
+    };
+    let answers = answers.into_iter().chain(std::iter::repeat(Value::Nil));
+    answers
+        .zip(tokens)
+        .map(|(answer, token)| lookup(answer, token))
+        .collect()
+}
+
+/// One of those answers.
 #[must_use]
 pub fn lookup(answer: Value, token: LeaseToken) -> (Lookup, Option<Duration>) {
     let Value::Array(fields) = answer else {

@@ -1,4 +1,5 @@
-//! One link to Redis, and the task that makes it, watches it and replaces it.
+//! One link to Redis, and the task that makes it, watches it and replaces it; where large values are read, together
+//! with a second one for these.
 //!
 //! Every call has a deadline that holds from call to answer, also once its command is written. A call that finds no
 //! link returns at once; only the very first connection is waited for, within the deadline. Three calls in a row
@@ -22,11 +23,13 @@ use tokio::{
 
 use super::{
     attempts::connect,
+    large_link::LargeLink,
     local_tier::LocalTier,
     topology::{Link, Servers, pause_before_reconnecting},
 };
 use crate::{
     events::{ConnectionEvent, Event, Observers, Reason},
+    expected_size::ExpectedSize,
     stats::{Circuit, Counters},
 };
 
@@ -106,6 +109,7 @@ impl State {
 #[derive(Clone)]
 pub(super) struct NumberedLink {
     link: Link,
+    large: Arc<LargeLink>,
     number: u64,
     since: Instant,
 }
@@ -118,6 +122,15 @@ impl NumberedLink {
     /// The link itself, whose calls have no deadline and open no circuit.
     pub fn link(&self) -> Link {
         self.link.clone()
+    }
+
+    /// The link to read a value by.
+    fn for_value(&self, size: ExpectedSize) -> Link {
+        let large = match size {
+            ExpectedSize::Unknown => None,
+            ExpectedSize::Large => self.large.want(),
+        };
+        large.unwrap_or(&self.link).clone()
     }
 }
 
@@ -149,6 +162,12 @@ impl Connection {
 
     pub fn is_cluster(&self) -> bool {
         matches!(self.servers, Servers::Cluster(_))
+    }
+
+    /// How many of so many keys one command may have: a cluster's are in slots of their own, and one that fails need not
+    /// take others along.
+    pub fn keys_together(&self, keys: usize) -> usize {
+        if self.is_cluster() { 1 } else { keys }
     }
 
     pub fn circuit(&self) -> Circuit {
@@ -222,8 +241,21 @@ impl Connection {
     where
         F: Future<Output = RedisResult<T>>,
     {
+        self.read_by(deadline, ExpectedSize::Unknown, command).await
+    }
+
+    /// Runs a command that reads a value, within a deadline.
+    pub async fn read_by<T, F>(
+        &self,
+        deadline: Instant,
+        size: ExpectedSize,
+        command: impl FnOnce(Link) -> F,
+    ) -> Result<T, Failure>
+    where
+        F: Future<Output = RedisResult<T>>,
+    {
         let link = self.link(deadline).await?;
-        self.run_until(deadline, &link, command).await
+        self.run_until(deadline, &link, link.for_value(size), command).await
     }
 
     /// Runs one command within the deadline, on this very link.
@@ -231,7 +263,7 @@ impl Connection {
     where
         F: Future<Output = RedisResult<T>>,
     {
-        self.run_until(self.deadline(), link, command).await
+        self.run_until(self.deadline(), link, link.link(), command).await
     }
 
     /// The link of this moment.
@@ -265,13 +297,14 @@ impl Connection {
         &self,
         deadline: Instant,
         link: &NumberedLink,
+        by: Link,
         command: impl FnOnce(Link) -> F,
     ) -> Result<T, Failure>
     where
         F: Future<Output = RedisResult<T>>,
     {
         let answers = self.answers.load(Relaxed);
-        let result = timeout_at(deadline, command(link.link.clone())).await;
+        let result = timeout_at(deadline, command(by)).await;
         match result {
             Ok(Ok(answer)) => {
                 self.count_answer();
@@ -356,13 +389,20 @@ impl Connection {
                     (self.before_next_link)();
                 }
                 self.counters.connections.increment();
-                let link = NumberedLink { link, number, since };
+                let large = Arc::default();
+                let link = NumberedLink {
+                    link,
+                    large,
+                    number,
+                    since,
+                };
                 self.observers.tell(Event::Connection(ConnectionEvent::Made));
                 self.enter(State::Up(link.clone()));
                 tokio::select! {
                     () = lost.notified() => {}
                     _ = broken.wait_for(|broken| *broken >= number) => {}
                     () = self.beat(&link), if is_tracked => {}
+                    () = self.serve_large(&link.large, is_tracked) => {}
                 }
                 self.distrust();
                 self.observers.tell(Event::Connection(ConnectionEvent::Lost));
@@ -401,8 +441,28 @@ impl Connection {
             sleep(HEARTBEAT).await;
             let sent = Instant::now().into_std();
             let ping = |mut link: Link| async move { cmd("PING").exec_async(&mut link).await };
-            if self.run_on(link, ping).await.is_ok() {
+            let mut lives = self.run_on(link, ping).await.is_ok();
+            if let Some(large) = link.large.get() {
+                let by = large.clone();
+                lives &= self.run_until(self.deadline(), link, by, ping).await.is_ok();
+            }
+            if lives {
                 local.trust(sent);
+            }
+        }
+    }
+
+    /// Makes the link for large values when it is wanted, and ends when that is lost: copies of what was read by it go
+    /// with all others. Never ends without one.
+    async fn serve_large(&self, large: &LargeLink, is_tracked: bool) {
+        loop {
+            large.wanted().await;
+            let attempt = timeout(self.connect_timeout, self.connect(0)).await;
+            if let Ok(Ok((link, lost, is_tracked_too))) = attempt
+                && is_tracked_too == is_tracked
+            {
+                large.set(link);
+                return lost.notified().await;
             }
         }
     }

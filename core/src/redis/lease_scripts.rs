@@ -3,67 +3,88 @@
 
 use std::{sync::LazyLock, time::Duration};
 
-use ::redis::{RedisResult, Script, Value};
+use ::redis::{RedisResult, Script};
 
-use super::topology::Link;
+use super::{fills::Fill, topology::Link};
 use crate::{
     key::Key,
     lease::{LeaseToken, Lookup},
     replies,
 };
 
-/// A string there is a hit, nothing there is replaced by the lease, a hash there is somebody's lease. A hit comes with
-/// the milliseconds that it has left to live.
+/// For each key: a string there is a hit, nothing there is replaced by the lease, a hash there is somebody's lease. A hit
+/// comes with the milliseconds that it has left to live. What is none of these is nobody's, and takes no other key along.
 static LOOK_UP: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
-        "local value = redis.pcall('GET', KEYS[1])
-if type(value) == 'string' then return {'hit', value, redis.call('PTTL', KEYS[1])} end
-if value then return {'held', redis.call('HGET', KEYS[1], 'lease')} end
-redis.call('HSET', KEYS[1], 'lease', ARGV[1])
-redis.call('PEXPIRE', KEYS[1], ARGV[2])
-return {'leased'}",
+        "local answers = {}
+for index, key in ipairs(KEYS) do
+    local value = redis.pcall('GET', key)
+    if type(value) == 'string' then
+        answers[index] = {'hit', value, redis.call('PTTL', key)}
+    elseif value then
+        local held = redis.pcall('HGET', key, 'lease')
+        answers[index] = {'held', type(held) == 'string' and held}
+    else
+        redis.call('HSET', key, 'lease', ARGV[index + 1])
+        redis.call('PEXPIRE', key, ARGV[1])
+        answers[index] = {'leased'}
+    end
+end
+return answers",
     )
 });
 
-/// The lease becomes the value only while this token stands there.
+/// For each key: the lease becomes the value only while this token stands there. What Redis refuses takes no other along.
 static FILL: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
-        "if redis.pcall('HGET', KEYS[1], 'lease') ~= ARGV[1] then return 0 end
-redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
-return 1",
+        "local answers = {}
+for index, key in ipairs(KEYS) do
+    local last = 3 * index
+    if redis.pcall('HGET', key, 'lease') == ARGV[last - 2] then
+        local stored = redis.pcall('SET', key, ARGV[last - 1], 'PX', ARGV[last])
+        answers[index] = stored.ok and 1 or -1
+    else
+        answers[index] = 0
+    end
+end
+return answers",
     )
 });
 
-/// The value, a new lease, or the lease that stands; with a value, how long it lives.
+/// For each key the value, a new lease, or the lease that stands; with a value, how long it lives. All keys are of one
+/// slot where there are slots.
 pub(super) async fn look_up(
     mut link: Link,
-    key: &Key,
-    token: LeaseToken,
+    keys: impl Iterator<Item = &Key>,
+    tokens: Vec<LeaseToken>,
     lease_time: Duration,
-) -> RedisResult<(Lookup, Option<Duration>)> {
-    let answer: Value = LOOK_UP
-        .key(key.as_str())
-        .arg(token.as_str())
-        .arg(milliseconds(lease_time))
-        .invoke_async(&mut link)
-        .await?;
-    Ok(replies::lookup(answer, token))
+) -> RedisResult<Vec<(Lookup, Option<Duration>)>> {
+    let mut script = LOOK_UP.arg(milliseconds(lease_time));
+    for (key, token) in keys.zip(&tokens) {
+        script.key(key.as_str()).arg(token.as_str());
+    }
+    let answer = script.invoke_async(&mut link).await?;
+    Ok(replies::lookups(answer, tokens))
 }
 
-/// Whether the lease stood and the value is stored.
-pub(super) async fn fill(
-    mut link: Link,
-    key: &Key,
-    value: &[u8],
-    ttl: Duration,
-    lease: &LeaseToken,
-) -> RedisResult<bool> {
-    FILL.key(key.as_str())
-        .arg(lease.as_str())
-        .arg(value)
-        .arg(milliseconds(ttl))
-        .invoke_async(&mut link)
-        .await
+/// For each whether the lease stood and the value is stored, or nothing where Redis refused to. All keys are of one slot
+/// where there are slots.
+pub(super) async fn fill(mut link: Link, fills: impl Iterator<Item = &Fill>) -> RedisResult<Vec<Option<bool>>> {
+    let mut script = FILL.prepare_invoke();
+    for Fill { key, value, ttl, lease } in fills {
+        script
+            .key(key.as_str())
+            .arg(lease.as_str())
+            .arg(&value[..])
+            .arg(milliseconds(*ttl));
+    }
+    let answers: Vec<i64> = script.invoke_async(&mut link).await?;
+    let answers = answers.into_iter().map(|answer| match answer {
+        1 => Some(true),
+        0 => Some(false),
+        _ => None,
+    });
+    Ok(answers.collect())
 }
 
 /// A whole number of milliseconds, at least one.

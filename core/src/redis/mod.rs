@@ -6,7 +6,9 @@
 mod attempts;
 mod broad_purge;
 mod connection;
+mod fills;
 mod kept_purges;
+mod large_link;
 mod lease_scripts;
 mod local_tier;
 mod new_primaries;
@@ -19,15 +21,16 @@ use std::{future::Future, iter, slice, sync::Arc, time::Duration};
 use ::redis::{RedisResult, cmd};
 use bytes::Bytes;
 use tokio::{
-    sync::{Notify, Semaphore},
+    sync::{Notify, OwnedSemaphorePermit, Semaphore},
     time::{Instant, sleep, timeout},
 };
 
 use self::{
     broad_purge::{BroadPurges, unlink},
     connection::{Connection, Failure},
+    fills::{Fill, Fills},
     kept_purges::{Kept, KeptPurges, Target},
-    lease_scripts::{fill, milliseconds},
+    lease_scripts::milliseconds,
     local_tier::LocalTier,
     new_primaries::owe_purges_to_new_primaries,
     topology::{Link, Servers},
@@ -36,6 +39,7 @@ use crate::{
     config::RedisConfig,
     error::Error,
     events::{Event, Observer, Observers, Operation},
+    expected_size::ExpectedSize,
     key::Key,
     lease::{LeaseToken, Lookup},
     stats::{Circuit, Counters},
@@ -58,14 +62,21 @@ struct Shared {
     local: Option<Arc<LocalTier>>,
     kept: Arc<KeptPurges>,
     broad: Arc<BroadPurges>,
+    fills: Arc<Fills>,
     in_flight: Arc<Semaphore>,
     max_in_flight: u32,
-    bytes_under_way: Semaphore,
+    bytes_under_way: Arc<Semaphore>,
     close_within: Duration,
     counters: Arc<Counters>,
     observers: Arc<Observers>,
     /// Notified when no cache holds this backend any more.
     abandoned: Notify,
+}
+
+/// Room for a write under way.
+pub(crate) struct Room {
+    _call: OwnedSemaphorePermit,
+    _bytes: OwnedSemaphorePermit,
 }
 
 impl Redis {
@@ -92,9 +103,10 @@ impl Redis {
                 local,
                 kept,
                 broad: Arc::default(),
+                fills: Arc::default(),
                 in_flight: Arc::new(Semaphore::new(config.max_in_flight)),
                 max_in_flight: u32::try_from(config.max_in_flight).unwrap_or(u32::MAX),
-                bytes_under_way: Semaphore::new(MAX_BYTES_UNDER_WAY.max(max_value_bytes)),
+                bytes_under_way: Arc::new(Semaphore::new(MAX_BYTES_UNDER_WAY.max(max_value_bytes))),
                 close_within: config.connect_timeout + config.command_timeout,
                 counters,
                 observers,
@@ -109,6 +121,11 @@ impl Redis {
 
     pub fn observe(&self, observer: &Arc<dyn Observer>) {
         self.shared.observers.add(observer);
+    }
+
+    /// Whether commands go to Redis at this moment. Where they do not, calls return at once.
+    pub fn is_connected(&self) -> bool {
+        self.circuit() == Circuit::Closed
     }
 
     pub fn kept_purges(&self) -> usize {
@@ -131,11 +148,11 @@ impl Redis {
     }
 
     /// The values, without leases, in the order of their keys. A lease that stands at a key is a miss.
-    pub fn get(&self, keys: Vec<Key>) -> impl Future<Output = Vec<Option<Bytes>>> + Send + 'static {
+    pub fn get(&self, keys: Vec<Key>, size: ExpectedSize) -> impl Future<Output = Vec<Option<Bytes>>> + Send + 'static {
         let shared = Arc::clone(&self.shared);
         async move {
             shared.start();
-            shared.get(&keys).await
+            shared.get(&keys, size).await
         }
     }
 
@@ -144,39 +161,58 @@ impl Redis {
         &self,
         keys: Vec<Key>,
         lease_time: Duration,
+        size: ExpectedSize,
     ) -> impl Future<Output = Vec<Lookup>> + Send + 'static {
         let shared = Arc::clone(&self.shared);
         async move {
             shared.start();
-            shared.get_or_lease(&keys, lease_time).await
+            shared.get_or_lease(&keys, lease_time, size).await
         }
     }
 
-    /// Whether the value was stored: with a lease only while it stands.
+    /// Room for a value of so many bytes, if there is any: what is under way is bounded.
+    pub fn room_for(&self, bytes: usize) -> Option<Room> {
+        let bytes = u32::try_from(bytes).ok()?;
+        Some(Room {
+            _call: Arc::clone(&self.shared.in_flight).try_acquire_owned().ok()?,
+            _bytes: Arc::clone(&self.shared.bytes_under_way)
+                .try_acquire_many_owned(bytes)
+                .ok()?,
+        })
+    }
+
+    /// Whether the value was stored: with a lease only while it stands, and only where there is room.
     pub fn set(
         &self,
         key: Key,
         value: Bytes,
         ttl: Duration,
         lease: Option<LeaseToken>,
+        room: Option<Room>,
     ) -> impl Future<Output = bool> + Send + 'static {
         let shared = Arc::clone(&self.shared);
-        async move { shared.write(&key, &value, ttl, lease.as_ref()).await }
+        async move { shared.write(key, value, ttl, lease, room).await }
     }
 
     /// How many of the keys were there, leases included; 0 if the purge had to be kept.
     pub fn delete(&self, keys: Vec<Key>) -> impl Future<Output = u64> + Send + 'static {
-        Arc::clone(&self.shared).purge(Target::Keys(keys))
+        self.purge(Target::Keys(keys))
     }
 
     /// How many entries of a context went, leases included; 0 if the purge had to be kept.
     pub fn delete_by_prefix(&self, context: &str) -> impl Future<Output = u64> + Send + 'static {
-        Arc::clone(&self.shared).purge(Target::Context(context.into()))
+        self.purge(Target::Context(context.into()))
     }
 
     /// How many entries of this protocol went, leases included; 0 if the purge had to be kept.
     pub fn clear(&self) -> impl Future<Output = u64> + Send + 'static {
-        Arc::clone(&self.shared).purge(Target::Everything)
+        self.purge(Target::Everything)
+    }
+
+    /// What is under way from here on is waited for by `close`.
+    fn purge(&self, target: Target) -> impl Future<Output = u64> + Send + 'static {
+        let permit = Arc::clone(&self.shared.in_flight).try_acquire_owned().ok();
+        Arc::clone(&self.shared).purge(target, permit)
     }
 
     /// Delivers kept purges for as long as one attempt to connect and one command may take, then disconnects.
@@ -210,36 +246,39 @@ impl Drop for Redis {
 }
 
 impl Shared {
-    async fn write(self: &Arc<Self>, key: &Key, value: &Bytes, ttl: Duration, lease: Option<&LeaseToken>) -> bool {
+    async fn write(
+        self: &Arc<Self>,
+        key: Key,
+        value: Bytes,
+        ttl: Duration,
+        lease: Option<LeaseToken>,
+        room: Option<Room>,
+    ) -> bool {
         self.start();
-        if self.kept.covers(key) {
+        if self.kept.covers(&key) {
             return false;
         }
         let deadline = self.connection.deadline();
-        let bytes = u32::try_from(value.len()).unwrap_or(u32::MAX);
-        let (Ok(_permit), Ok(_bytes)) = (
-            self.in_flight.try_acquire(),
-            self.bytes_under_way.try_acquire_many(bytes),
-        ) else {
+        let Some(_room) = room else {
             self.end(Operation::Write, deadline, 1, Some(Failure::Overload));
             return false;
         };
         let stored = match lease {
             Some(lease) => {
-                self.connection
-                    .run_by(deadline, |link| fill(link, key, value, ttl, lease))
-                    .await
+                let key = key.clone();
+                let fill = Fill { key, value, ttl, lease };
+                self.fills.store(&self.connection, deadline, fill).await
             }
             None => self
                 .connection
-                .run_by(deadline, |link| set(link, key, value, ttl))
+                .run_by(deadline, |link| set(link, &key, &value, ttl))
                 .await
                 .map(|()| true),
         };
         self.end(Operation::Write, deadline, 1, stored.as_ref().err().copied());
         // The link hears of its own changes only after their answer.
         if let Some(local) = &self.local {
-            local.forget(slice::from_ref(key));
+            local.forget(slice::from_ref(&key));
         }
         stored.unwrap_or(false)
     }
@@ -270,15 +309,14 @@ impl Shared {
 
     /// Runs a purge in a task of its own, so that a caller who stops waiting does not stop it, and keeps it if Redis
     /// does not have it. With too many calls under way it is kept at once.
-    async fn purge(self: Arc<Self>, target: Target) -> u64 {
+    async fn purge(self: Arc<Self>, target: Target, permit: Option<OwnedSemaphorePermit>) -> u64 {
         self.start();
         let deadline = self.connection.deadline();
         self.kept.remember(target.clone());
-        let permit = Arc::clone(&self.in_flight).try_acquire_owned();
         let task = tokio::spawn(async move {
             let deleted = match permit {
-                Ok(_permit) => self.try_purge(deadline, &target).await,
-                Err(_) => Err(Failure::Overload),
+                Some(_permit) => self.try_purge(deadline, &target).await,
+                None => Err(Failure::Overload),
             };
             self.end(Operation::Purge, deadline, 1, deleted.as_ref().err().copied());
             // The link hears of its own changes only after their answer.

@@ -13,10 +13,14 @@ use tokio::{sync::SemaphorePermit, time::Instant};
 use super::{Shared, connection::Failure, lease_scripts::look_up, topology::Link};
 use crate::{
     events::Operation,
+    expected_size::ExpectedSize,
     key::Key,
     lease::{LeaseToken, Lookup},
     replies::{self, Found},
 };
+
+/// So many lookups keep Redis for less than half a millisecond.
+const LOOKUPS_IN_A_SCRIPT: usize = 32;
 
 /// What a read of one key comes to.
 enum Read {
@@ -38,8 +42,8 @@ impl Shared {
         Some(value)
     }
 
-    pub async fn get(&self, keys: &[Key]) -> Vec<Option<Bytes>> {
-        let reads = self.read(self.connection.deadline(), keys, false).await;
+    pub async fn get(&self, keys: &[Key], size: ExpectedSize) -> Vec<Option<Bytes>> {
+        let reads = self.read(self.connection.deadline(), keys, size, false).await;
         let value = |read| {
             if let Read::Value(value) = read {
                 Some(value)
@@ -50,23 +54,26 @@ impl Shared {
         reads.into_iter().map(value).collect()
     }
 
-    /// One key costs one command. Of several most are expected to be hits: they are read together, and only what is
-    /// missing costs a command of its own.
-    pub async fn get_or_lease(&self, keys: &[Key], lease_time: Duration) -> Vec<Lookup> {
+    /// One key costs one command. Of several most are expected to be hits: they are read together, and then what is
+    /// missing is leased together.
+    pub async fn get_or_lease(&self, keys: &[Key], lease_time: Duration, size: ExpectedSize) -> Vec<Lookup> {
         let deadline = self.connection.deadline();
         if let [key] = keys {
-            return vec![self.look_up(deadline, key, lease_time).await];
+            return self.look_up(deadline, &[key], lease_time, size).await;
         }
-        let reads = self.read(deadline, keys, true).await;
+        let reads = self.read(deadline, keys, size, true).await;
         let missing: HashSet<&Key> = keys
             .iter()
             .zip(&reads)
             .filter_map(|(key, read)| matches!(read, Read::Nothing).then_some(key))
             .collect();
+        let missing: Vec<&Key> = missing.into_iter().collect();
+        let together = self.connection.keys_together(LOOKUPS_IN_A_SCRIPT);
         let lookups = missing
-            .into_iter()
-            .map(|key| async move { (key, self.look_up(deadline, key, lease_time).await) });
-        let mut looked_up: HashMap<&Key, Lookup> = join_all(lookups).await.into_iter().collect();
+            .chunks(together)
+            .map(|missing| self.look_up(deadline, missing, lease_time, size));
+        let looked_up = join_all(lookups).await.into_iter().flatten();
+        let mut looked_up: HashMap<&Key, Lookup> = missing.iter().copied().zip(looked_up).collect();
         let answers = keys.iter().zip(reads).map(|(key, read)| match read {
             Read::Value(value) => Lookup::Hit(value),
             Read::Nothing => looked_up.get_mut(key).map_or(Lookup::Miss, hand_out),
@@ -75,36 +82,53 @@ impl Shared {
         answers.collect()
     }
 
-    async fn look_up(&self, deadline: Instant, key: &Key, lease_time: Duration) -> Lookup {
-        if let Some(value) = self.peek(key) {
-            return Lookup::Hit(value);
+    /// Looks keys up by one command.
+    async fn look_up(&self, deadline: Instant, keys: &[&Key], lease_time: Duration, size: ExpectedSize) -> Vec<Lookup> {
+        let mut found = vec![Lookup::Miss; keys.len()];
+        let mut asked = Vec::with_capacity(keys.len());
+        for (position, key) in keys.iter().enumerate() {
+            if let Some(value) = self.peek(key) {
+                found[position] = Lookup::Hit(value);
+            } else if !self.kept.covers(key) {
+                asked.push(position);
+            }
         }
-        if self.kept.covers(key) {
-            return Lookup::Miss;
-        }
-        let (Some(_permit), Ok(token)) = (self.permits(1), LeaseToken::new()) else {
-            self.end(Operation::Read, deadline, 1, Some(Failure::Overload));
-            return Lookup::Miss;
+        let _permits = self.admit(deadline, &mut asked);
+        let Ok(tokens) = asked.iter().map(|_| LeaseToken::new()).collect::<Result<Vec<_>, _>>() else {
+            self.end(Operation::Read, deadline, asked.len(), Some(Failure::Overload));
+            return found;
         };
-        let announcement = self.announce(key);
+        if asked.is_empty() {
+            return found;
+        }
+        let announcements: Vec<_> = asked.iter().map(|&position| self.announce(keys[position])).collect();
         let answer = self
             .connection
-            .run_by(deadline, |link| look_up(link, key, token, lease_time))
+            .read_by(deadline, size, |link| {
+                look_up(link, asked.iter().map(|&position| keys[position]), tokens, lease_time)
+            })
             .await;
-        self.end(Operation::Read, deadline, 1, answer.as_ref().err().copied());
-        let (looked_up, lives) = answer.unwrap_or((Lookup::Miss, None));
-        let value = if let Lookup::Hit(value) = &looked_up {
-            Some(value)
-        } else {
-            None
-        };
-        self.keep(key, announcement.as_ref(), value, lives);
-        // A purge that was kept meanwhile covers what Redis still has.
-        if self.kept.covers(key) { Lookup::Miss } else { looked_up }
+        self.end(Operation::Read, deadline, asked.len(), answer.as_ref().err().copied());
+        let mut answers = answer.unwrap_or_default().into_iter();
+        for (position, announcement) in asked.into_iter().zip(announcements) {
+            let key = keys[position];
+            let (looked_up, lives) = answers.next().unwrap_or((Lookup::Miss, None));
+            let value = if let Lookup::Hit(value) = &looked_up {
+                Some(value)
+            } else {
+                None
+            };
+            self.keep(key, announcement.as_ref(), value, lives);
+            // A purge that was kept meanwhile covers what Redis still has.
+            if !self.kept.covers(key) {
+                found[position] = looked_up;
+            }
+        }
+        found
     }
 
     /// `looks_up` says that a call that finds nothing does not end with this.
-    async fn read(&self, deadline: Instant, keys: &[Key], looks_up: bool) -> Vec<Read> {
+    async fn read(&self, deadline: Instant, keys: &[Key], size: ExpectedSize, looks_up: bool) -> Vec<Read> {
         let mut reads = Vec::with_capacity(keys.len());
         let mut asked = Vec::with_capacity(keys.len());
         for key in keys {
@@ -117,20 +141,11 @@ impl Shared {
             }
             reads.push(Read::Failed);
         }
-        let permits = self.permits(asked.len());
-        let granted = permits.as_ref().map_or(0, SemaphorePermit::num_permits);
-        if asked.len() > granted {
-            let refused = asked.len() - granted;
-            self.end(Operation::Read, deadline, refused, Some(Failure::Overload));
-        }
-        asked.truncate(granted);
-        // A cluster's keys are in slots of their own, and one that fails need not take others along.
-        let together = if self.connection.is_cluster() {
-            1
-        } else {
-            granted.max(1)
-        };
-        let answers = asked.chunks(together).map(|asked| self.ask(deadline, asked, looks_up));
+        let _permits = self.admit(deadline, &mut asked);
+        let together = self.connection.keys_together(asked.len().max(1));
+        let answers = asked
+            .chunks(together)
+            .map(|asked| self.ask(deadline, asked, size, looks_up));
         for (position, read) in join_all(answers).await.into_iter().flatten() {
             reads[position] = read;
         }
@@ -138,12 +153,18 @@ impl Shared {
     }
 
     /// Reads keys by one command.
-    async fn ask(&self, deadline: Instant, asked: &[(usize, &Key)], looks_up: bool) -> Vec<(usize, Read)> {
+    async fn ask(
+        &self,
+        deadline: Instant,
+        asked: &[(usize, &Key)],
+        size: ExpectedSize,
+        looks_up: bool,
+    ) -> Vec<(usize, Read)> {
         let announcements: Vec<_> = asked.iter().map(|(_, key)| self.announce(key)).collect();
         let with_lives = announcements.iter().any(Option::is_some);
         let answer = self
             .connection
-            .run_by(deadline, |link| fetch(link, asked, with_lives))
+            .read_by(deadline, size, |link| fetch(link, asked, with_lives))
             .await;
         let failure = answer.as_ref().err().copied();
         let mut found = answer.ok().map(Vec::into_iter);
@@ -184,6 +205,18 @@ impl Shared {
             (Some(value), Some(lives)) => local.keep(key, announcement, value, lives),
             _ => local.forget(std::slice::from_ref(key)),
         }
+    }
+
+    /// Leaves as many to be asked for as may be under way.
+    fn admit<T>(&self, deadline: Instant, asked: &mut Vec<T>) -> Option<SemaphorePermit<'_>> {
+        let permits = self.permits(asked.len());
+        let granted = permits.as_ref().map_or(0, SemaphorePermit::num_permits);
+        if asked.len() > granted {
+            let refused = asked.len() - granted;
+            self.end(Operation::Read, deadline, refused, Some(Failure::Overload));
+        }
+        asked.truncate(granted);
+        permits
     }
 
     /// As many as there are of the permits that are wanted.
