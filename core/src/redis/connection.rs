@@ -10,7 +10,7 @@ use std::{
     future::Future,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU32, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
 };
@@ -77,6 +77,7 @@ pub(super) struct Connection {
     broken: watch::Sender<u64>,
     started: AtomicBool,
     unanswered: AtomicU32,
+    answers: AtomicU64,
     counters: Arc<Counters>,
     observers: Arc<Observers>,
     local: Option<Arc<LocalTier>>,
@@ -151,6 +152,7 @@ impl Connection {
             broken: watch::Sender::new(0),
             started: AtomicBool::new(false),
             unanswered: AtomicU32::new(0),
+            answers: AtomicU64::new(0),
             counters,
             observers,
             local,
@@ -301,14 +303,15 @@ impl Connection {
     where
         F: Future<Output = RedisResult<T>>,
     {
+        let answers = self.answers.load(Relaxed);
         let result = timeout_at(deadline, command(by)).await;
         match result {
             Ok(Ok(answer)) => {
-                self.unanswered.store(0, Relaxed);
+                self.count_answer();
                 Ok(answer)
             }
             Ok(Err(error)) if is_answer(&error) => {
-                self.unanswered.store(0, Relaxed);
+                self.count_answer();
                 if no_longer_primary(&error) && link.since.elapsed() > SETTLED {
                     self.replace(link.number);
                 }
@@ -318,22 +321,37 @@ impl Connection {
             Ok(Err(_)) => {
                 match link.link {
                     Link::Single(_) => self.replace(link.number),
-                    Link::Cluster(_) => self.count_unanswered(link.number),
+                    Link::Cluster(_) => self.count_unanswered(link, answers),
                 }
                 Err(Failure::Broken)
             }
             Err(_) => {
                 self.counters.timeouts.increment();
-                self.count_unanswered(link.number);
+                self.count_unanswered(link, answers);
                 Err(Failure::TimedOut)
             }
         }
     }
 
-    fn count_unanswered(&self, number: u64) {
-        if self.unanswered.fetch_add(1, Relaxed) + 1 >= FAILURES_TO_OPEN {
-            self.replace(number);
+    fn count_answer(&self) {
+        self.answers.fetch_add(1, Relaxed);
+        self.unanswered.store(0, Relaxed);
+    }
+
+    /// Of a cluster a call does not count during which another was answered: the link lives, and all calls on a node
+    /// that breaks end together.
+    fn count_unanswered(&self, link: &NumberedLink, answers_before: u64) {
+        if link.is_cluster() && self.answers.load(Relaxed) != answers_before {
+            return;
         }
+        if self.unanswered.fetch_add(1, Relaxed) + 1 >= FAILURES_TO_OPEN {
+            self.replace(link.number);
+        }
+    }
+
+    /// Has this link replaced, unless it was already.
+    pub fn give_up(&self, link: &NumberedLink) {
+        self.replace(link.number);
     }
 
     fn replace(&self, number: u64) {

@@ -2,19 +2,25 @@
 //!
 //! One link leads to all nodes of a cluster, and stays while they change. So the primaries are asked again and again
 //! whose data they continue; whenever the answer changes, or somebody does not answer, what was purged of late is owed
-//! once more: whoever took over may not have heard of it.
+//! once more: whoever took over may not have heard of it. And a link on which the old one hangs is given up for one that
+//! leads to the new one.
 
 use std::{sync::Arc, time::Duration};
 
 use tokio::time::{sleep, timeout};
 
-use super::{connection::Connection, kept_purges::KeptPurges, primaries::histories_of_primaries};
+use super::{
+    connection::Connection,
+    kept_purges::KeptPurges,
+    primaries::{histories_of_primaries, owners_of_slots},
+};
 
 const ASK_EVERY: Duration = Duration::from_secs(1);
 
 /// Runs until the connection is closed; where there is no cluster, not at all.
 pub(super) async fn owe_purges_to_new_primaries(connection: Arc<Connection>, kept: Arc<KeptPurges>) {
     let mut before = None;
+    let mut owners_before = None;
     while connection.connected().await {
         if let Ok(link) = connection.current_link().await {
             if !link.is_cluster() {
@@ -25,6 +31,14 @@ pub(super) async fn owe_purges_to_new_primaries(connection: Arc<Connection>, kep
             let now = asked.ok().and_then(Result::ok);
             if before.as_ref().is_some_and(|before| *before != now) {
                 kept.keep_recent();
+            }
+            let owners = timeout(ASK_EVERY, owners_of_slots(link.link())).await;
+            if let Ok(Ok(owners)) = owners {
+                // A primary that hangs sends nobody to the one that took over, and its connection does not break.
+                if now.is_none() && owners_before.as_ref().is_some_and(|before| *before != owners) {
+                    connection.give_up(&link);
+                }
+                owners_before = Some(owners);
             }
             before = Some(now);
         }

@@ -15,7 +15,7 @@ use super::topology::Link;
 
 const SLOTS: usize = 16_384;
 
-/// The answer of each primary, by its address.
+/// What there is to say of each primary, by its address or name.
 pub(super) type Answers = BTreeMap<String, String>;
 
 /// Each primary's name, and the slots it says it has and moves. An error unless every slot has an owner that answered.
@@ -47,6 +47,20 @@ pub(super) async fn histories_of_primaries(cluster: Link) -> RedisResult<Answers
         .into_iter()
         .map(|(address, info)| (address, own(&info)))
         .collect())
+}
+
+/// The slots of each primary by its name, as one node sees them.
+pub(super) async fn owners_of_slots(cluster: Link) -> RedisResult<Answers> {
+    let anyone = RoutingInfo::SingleNode(SingleNodeRoutingInfo::Random);
+    let nodes = text(route(&cluster, cmd("CLUSTER").arg("NODES"), anyone).await?);
+    let nodes = nodes.ok_or_else(|| unexpected("not a text"))?;
+    let owners = nodes.lines().filter_map(|line| {
+        let mut fields = line.split(' ');
+        let name = fields.next()?.to_owned();
+        let slots: Vec<&str> = fields.skip(7).filter(|slots| !slots.starts_with('[')).collect();
+        (!slots.is_empty()).then(|| (name, slots.join(" ")))
+    });
+    Ok(owners.collect())
 }
 
 async fn ask_primaries(cluster: &Link, command: &Cmd) -> RedisResult<Answers> {

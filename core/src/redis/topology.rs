@@ -29,6 +29,11 @@ use crate::{
 /// How many messages may wait for the socket before senders wait too.
 const WRITE_QUEUE: usize = 1_024;
 
+/// How many commands may be under way on one node of a cluster. Its queue holds 50 messages, and while the `redis` crate
+/// asks for the slots it lets nobody else go on, not even who was just given a place in a queue. A place must always be
+/// left for the question, or it waits for those who wait for its answer.
+const COMMANDS_ON_A_NODE: usize = 49;
+
 /// How often a sentinel is asked who the primary is. A primary that is being replaced by hand goes on taking writes for
 /// some ten seconds, and what it takes then is lost.
 const ASK_SENTINEL_EVERY: Duration = Duration::from_secs(1);
@@ -56,12 +61,14 @@ impl Servers {
                 let nodes = connection_infos("options.cluster", urls)?;
                 ClusterClientBuilder::new(nodes)
                     .use_protocol(ProtocolVersion::RESP3)
-                    .connection_timeout(config.connect_timeout)
+                    // An attempt waits twice for a node that stands still: as one it was told of, and as one it found.
+                    .connection_timeout(config.connect_timeout / 3)
                     .response_timeout(config.command_timeout)
                     .tcp_settings(tcp_settings())
                     .retries(3)
                     .min_retry_wait(10)
                     .max_retry_wait(100)
+                    .connection_concurrency_limit(COMMANDS_ON_A_NODE)
                     .build()
                     .map(|client| Self::Cluster(Box::new(client)))
                     .map_err(|_| unreadable("options.cluster"))
