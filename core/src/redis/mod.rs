@@ -14,6 +14,7 @@ mod local_tier;
 mod new_primaries;
 mod primaries;
 mod reads;
+mod together;
 mod topology;
 
 use std::{future::Future, iter, slice, sync::Arc, time::Duration};
@@ -21,7 +22,7 @@ use std::{future::Future, iter, slice, sync::Arc, time::Duration};
 use ::redis::{RedisResult, cmd};
 use bytes::Bytes;
 use tokio::{
-    sync::{Notify, OwnedSemaphorePermit, Semaphore},
+    sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot},
     time::{Instant, sleep, timeout},
 };
 
@@ -33,6 +34,7 @@ use self::{
     lease_scripts::milliseconds,
     local_tier::LocalTier,
     new_primaries::owe_purges_to_new_primaries,
+    together::Together,
     topology::{Link, Servers},
 };
 use crate::{
@@ -63,6 +65,7 @@ struct Shared {
     kept: Arc<KeptPurges>,
     broad: Arc<BroadPurges>,
     fills: Arc<Fills>,
+    purges: Arc<Together>,
     in_flight: Arc<Semaphore>,
     max_in_flight: u32,
     bytes_under_way: Arc<Semaphore>,
@@ -104,6 +107,7 @@ impl Redis {
                 kept,
                 broad: Arc::default(),
                 fills: Arc::default(),
+                purges: Arc::default(),
                 in_flight: Arc::new(Semaphore::new(config.max_in_flight)),
                 max_in_flight: u32::try_from(config.max_in_flight).unwrap_or(u32::MAX),
                 bytes_under_way: Arc::new(Semaphore::new(MAX_BYTES_UNDER_WAY.max(max_value_bytes))),
@@ -307,36 +311,44 @@ impl Shared {
         }
     }
 
-    /// Runs a purge in a task of its own, so that a caller who stops waiting does not stop it, and keeps it if Redis
-    /// does not have it. With too many calls under way it is kept at once.
+    /// Runs a purge so that a caller who stops waiting does not stop it, and keeps it if Redis does not have it. With too
+    /// many calls under way it is kept at once.
     async fn purge(self: Arc<Self>, target: Target, permit: Option<OwnedSemaphorePermit>) -> u64 {
         self.start();
         let deadline = self.connection.deadline();
         self.kept.remember(target.clone());
-        let task = tokio::spawn(async move {
-            let deleted = match permit {
-                Some(_permit) => self.try_purge(deadline, &target).await,
-                None => Err(Failure::Overload),
-            };
-            self.end(Operation::Purge, deadline, 1, deleted.as_ref().err().copied());
-            // The link hears of its own changes only after their answer.
-            if let Some(local) = &self.local {
-                match &target {
-                    Target::Keys(keys) => local.forget(keys),
-                    Target::Context(context) => local.forget_context(context),
-                    Target::Everything => local.forget_everything(),
-                }
-            }
-            if deleted.is_ok() {
-                self.kept.remember_taken(target);
-            } else {
-                self.counters.postponed_purges.increment();
-                self.kept.keep(target);
-                self.observers.tell(Event::PurgesKept(1));
-            }
-            deleted.unwrap_or_default()
+        let (sender, answer) = oneshot::channel();
+        let shared = Arc::clone(&self);
+        self.purges.spawn(async move {
+            // An error says that nobody waits any more.
+            let _ = sender.send(shared.purge_or_keep(deadline, target, permit).await);
         });
-        task.await.unwrap_or_default()
+        answer.await.unwrap_or_default()
+    }
+
+    async fn purge_or_keep(&self, deadline: Instant, target: Target, permit: Option<OwnedSemaphorePermit>) -> u64 {
+        // Held to the end: who closes the cache waits for it, and then for what is kept.
+        let deleted = match &permit {
+            Some(_) => self.try_purge(deadline, &target).await,
+            None => Err(Failure::Overload),
+        };
+        self.end(Operation::Purge, deadline, 1, deleted.as_ref().err().copied());
+        // The link hears of its own changes only after their answer.
+        if let Some(local) = &self.local {
+            match &target {
+                Target::Keys(keys) => local.forget(keys),
+                Target::Context(context) => local.forget_context(context),
+                Target::Everything => local.forget_everything(),
+            }
+        }
+        if deleted.is_ok() {
+            self.kept.remember_taken(target);
+        } else {
+            self.counters.postponed_purges.increment();
+            self.kept.keep(target);
+            self.observers.tell(Event::PurgesKept(1));
+        }
+        deleted.unwrap_or_default()
     }
 
     async fn try_purge(&self, deadline: Instant, target: &Target) -> Result<u64, Failure> {
