@@ -14,7 +14,6 @@
 use std::{
     cell::RefCell,
     ffi::c_void,
-    future::ready,
     mem,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
@@ -25,11 +24,11 @@ use std::{
     },
 };
 
-use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
 use mizan_cache_core::{
     cache::Cache,
     error::Error,
     events::{Event, Observer},
+    run_together::run_together,
 };
 use napi::sys;
 
@@ -50,7 +49,8 @@ pub struct Completions {
 #[derive(Default)]
 struct Shared {
     list: Mutex<List>,
-    wake_up: Mutex<WakeUp>,
+    /// None before an operation had to wait, and once the environment is being torn down.
+    wake_up: Mutex<Option<WakeUp>>,
     /// The wake-up as its own thread knows it; null before it is made.
     own_wake_up: AtomicPtr<sys::napi_threadsafe_function__>,
     /// Changed only on that thread.
@@ -69,13 +69,7 @@ struct Finished {
 }
 
 /// What wakes JavaScript, for other threads.
-#[derive(Default)]
-enum WakeUp {
-    /// No operation had to wait yet, or the environment is being torn down.
-    #[default]
-    None,
-    There(sys::napi_threadsafe_function),
-}
+struct WakeUp(sys::napi_threadsafe_function);
 
 // SAFETY: a thread-safe function may be called from any thread.
 unsafe impl Send for WakeUp {}
@@ -85,7 +79,7 @@ impl Shared {
         self.list.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn lock_wake_up(&self) -> MutexGuard<'_, WakeUp> {
+    fn lock_wake_up(&self) -> MutexGuard<'_, Option<WakeUp>> {
         self.wake_up.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -109,7 +103,7 @@ impl Shared {
     /// Adds to the list, and wakes JavaScript if that has not been done.
     fn add(&self, add: impl FnOnce(&mut List)) {
         let wake_up = self.lock_wake_up();
-        let WakeUp::There(function) = *wake_up else { return };
+        let Some(WakeUp(function)) = *wake_up else { return };
         let mut list = self.lock();
         let is_first = list.finished.is_empty() && list.untold.is_empty();
         add(&mut list);
@@ -180,11 +174,7 @@ impl Completions {
         if operations.is_empty() {
             return;
         }
-        // One that panics takes no other along.
-        let guarded = operations
-            .into_iter()
-            .map(|operation| AssertUnwindSafe(operation).catch_unwind());
-        runtime().spawn(guarded.collect::<FuturesUnordered<_>>().for_each(|_| ready(())));
+        runtime().spawn(run_together(operations));
     }
 
     fn make_wake_up(&self, env: Env<'_>) -> Outcome<()> {
@@ -192,7 +182,7 @@ impl Completions {
             let wake_up = make_wake_up(env, self.settle.value(env)?, &self.shared)?;
             self.shared.own_wake_up.store(wake_up, Relaxed);
             self.shared.keep_alive(env, false);
-            *self.shared.lock_wake_up() = WakeUp::There(wake_up);
+            *self.shared.lock_wake_up() = Some(WakeUp(wake_up));
         }
         Ok(())
     }
@@ -252,7 +242,7 @@ fn make_wake_up(env: Env<'_>, settle: Value<'_>, shared: &Arc<Shared>) -> Outcom
 unsafe extern "C" fn tear_down(shared: *mut c_void) {
     // SAFETY: `make_wake_up` made this pointer of an `Arc` for this one call.
     let shared = unsafe { Arc::from_raw(shared.cast::<Shared>()) };
-    *shared.lock_wake_up() = WakeUp::None;
+    *shared.lock_wake_up() = None;
     let list = mem::take(&mut *shared.lock());
     drop(list);
 }

@@ -151,8 +151,8 @@ impl Cache {
         }
     }
 
-    /// The values of many calls in their order, without taking leases; on Redis together, by one deadline. Nothing is
-    /// done before the first poll.
+    /// The values of many calls in their order, without taking leases; on Redis together, by one deadline. Their
+    /// keys are derived at the first poll.
     ///
     /// # Errors
     /// `Closed`.
@@ -206,8 +206,8 @@ impl Cache {
         }
     }
 
-    /// What [`lookup`](Self::lookup) finds for many calls, in their order; on Redis together, by one deadline. Nothing
-    /// is done before the first poll.
+    /// What [`lookup`](Self::lookup) finds for many calls, in their order; on Redis together, by one deadline. Their
+    /// keys are derived at the first poll.
     ///
     /// # Errors
     /// `Closed`.

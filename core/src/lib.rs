@@ -15,4 +15,5 @@ pub mod memory;
 mod redis;
 #[doc(hidden)]
 pub mod replies;
+pub mod run_together;
 pub mod stats;

@@ -1,20 +1,17 @@
 //! Values on their way to where their leases stand: those of one moment go by one script, which costs Redis less than a
 //! script for each.
 
-use std::{
-    mem,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use tokio::{sync::oneshot, time::Instant};
 
 use super::{
     connection::{Connection, Failure},
+    gathering::Gathering,
     lease_scripts::fill,
 };
-use crate::{key::Key, lease::LeaseToken};
+use crate::{key::Key, lease::LeaseToken, run_together::run_together};
 
 /// So many keep Redis for less than half a millisecond.
 const FILLS_IN_A_SCRIPT: usize = 32;
@@ -28,62 +25,44 @@ pub(super) struct Fill {
     pub lease: LeaseToken,
 }
 
-struct Waiting {
+pub(super) struct Waiting {
     fill: Fill,
     deadline: Instant,
     stored: oneshot::Sender<Result<bool, Failure>>,
 }
 
-#[derive(Default)]
-pub(super) struct Fills {
-    waiting: Mutex<Vec<Waiting>>,
+/// Whether the lease stood and the value is stored.
+pub(super) async fn store(
+    fills: &Arc<Gathering<Waiting>>,
+    connection: &Arc<Connection>,
+    deadline: Instant,
+    fill: Fill,
+) -> Result<bool, Failure> {
+    let (stored, answer) = oneshot::channel();
+    let connection = Arc::clone(connection);
+    fills.add(Waiting { fill, deadline, stored }, move |all| send(connection, all));
+    // The task ends by the deadline; without an answer it panicked.
+    answer.await.unwrap_or(Err(Failure::Broken))
 }
 
-impl Fills {
-    /// Whether the lease stood and the value is stored.
-    pub async fn store(
-        self: &Arc<Self>,
-        connection: &Arc<Connection>,
-        deadline: Instant,
-        fill: Fill,
-    ) -> Result<bool, Failure> {
-        let (stored, answer) = oneshot::channel();
-        let is_first = {
-            let mut waiting = self.lock();
-            waiting.push(Waiting { fill, deadline, stored });
-            waiting.len() == 1
-        };
-        if is_first {
-            // A task of its own runs when this one has made way, and with it all that store at this moment.
-            let (fills, connection) = (Arc::clone(self), Arc::clone(connection));
-            tokio::spawn(async move { fills.send(&connection) });
+async fn send(connection: Arc<Connection>, all: Vec<Waiting>) {
+    let most = connection.keys_together(FILLS_IN_A_SCRIPT);
+    let mut scripts = Vec::new();
+    let mut all = all.into_iter().peekable();
+    while all.peek().is_some() {
+        let (mut together, mut bytes) = (Vec::new(), 0);
+        while let Some(next) = all.next_if(|next| {
+            together.is_empty() || together.len() < most && bytes + next.fill.value.len() <= BYTES_IN_A_SCRIPT
+        }) {
+            bytes += next.fill.value.len();
+            together.push(next);
         }
-        // The task ends by the deadline; without an answer it panicked.
-        answer.await.unwrap_or(Err(Failure::Broken))
+        scripts.push(store_together(&connection, together));
     }
-
-    fn send(&self, connection: &Arc<Connection>) {
-        let waiting = mem::take(&mut *self.lock());
-        let most = connection.keys_together(FILLS_IN_A_SCRIPT);
-        let mut waiting = waiting.into_iter().peekable();
-        while waiting.peek().is_some() {
-            let (mut together, mut bytes) = (Vec::new(), 0);
-            while let Some(next) = waiting.next_if(|next| {
-                together.is_empty() || together.len() < most && bytes + next.fill.value.len() <= BYTES_IN_A_SCRIPT
-            }) {
-                bytes += next.fill.value.len();
-                together.push(next);
-            }
-            tokio::spawn(store_together(Arc::clone(connection), together));
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Vec<Waiting>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+    run_together(scripts).await;
 }
 
-async fn store_together(connection: Arc<Connection>, together: Vec<Waiting>) {
+async fn store_together(connection: &Connection, together: Vec<Waiting>) {
     let Some(deadline) = together.iter().map(|it| it.deadline).min() else {
         return;
     };

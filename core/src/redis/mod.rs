@@ -7,6 +7,7 @@ mod attempts;
 mod broad_purge;
 mod connection;
 mod fills;
+mod gathering;
 mod kept_purges;
 mod large_link;
 mod lease_scripts;
@@ -14,13 +15,13 @@ mod local_tier;
 mod new_primaries;
 mod primaries;
 mod reads;
-mod together;
 mod topology;
 
 use std::{future::Future, iter, slice, sync::Arc, time::Duration};
 
 use ::redis::{RedisResult, cmd};
 use bytes::Bytes;
+use futures_util::future::{BoxFuture, FutureExt};
 use tokio::{
     sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot},
     time::{Instant, sleep, timeout},
@@ -29,12 +30,12 @@ use tokio::{
 use self::{
     broad_purge::{BroadPurges, unlink},
     connection::{Connection, Failure},
-    fills::{Fill, Fills},
+    fills::{Fill, Waiting, store},
+    gathering::Gathering,
     kept_purges::{Kept, KeptPurges, Target},
     lease_scripts::milliseconds,
     local_tier::LocalTier,
     new_primaries::owe_purges_to_new_primaries,
-    together::Together,
     topology::{Link, Servers},
 };
 use crate::{
@@ -44,6 +45,7 @@ use crate::{
     expected_size::ExpectedSize,
     key::Key,
     lease::{LeaseToken, Lookup},
+    run_together::run_together,
     stats::{Circuit, Counters},
 };
 
@@ -64,8 +66,8 @@ struct Shared {
     local: Option<Arc<LocalTier>>,
     kept: Arc<KeptPurges>,
     broad: Arc<BroadPurges>,
-    fills: Arc<Fills>,
-    purges: Arc<Together>,
+    fills: Arc<Gathering<Waiting>>,
+    purges: Arc<Gathering<BoxFuture<'static, ()>>>,
     in_flight: Arc<Semaphore>,
     max_in_flight: u32,
     bytes_under_way: Arc<Semaphore>,
@@ -271,7 +273,7 @@ impl Shared {
             Some(lease) => {
                 let key = key.clone();
                 let fill = Fill { key, value, ttl, lease };
-                self.fills.store(&self.connection, deadline, fill).await
+                store(&self.fills, &self.connection, deadline, fill).await
             }
             None => self
                 .connection
@@ -319,10 +321,11 @@ impl Shared {
         self.kept.remember(target.clone());
         let (sender, answer) = oneshot::channel();
         let shared = Arc::clone(&self);
-        self.purges.spawn(async move {
+        let purge = async move {
             // An error says that nobody waits any more.
             let _ = sender.send(shared.purge_or_keep(deadline, target, permit).await);
-        });
+        };
+        self.purges.add(purge.boxed(), run_together);
         answer.await.unwrap_or_default()
     }
 
