@@ -96,31 +96,24 @@ class ReadsOfKind<T extends Value> {
     return value
   }
 
-  #send(): void {
+  async #send(): Promise<void> {
     const [canonicals, waiting] = [this.#canonicals, this.#waiting]
     if (waiting.length === 0) {
       return
     }
     this.#canonicals = ''
     this.#waiting = []
-    start(() => run((number) => this.#readMany(canonicals, number))).then(
-      (answers) => {
-        for (let index = 0; index < waiting.length; index += 1) {
-          const answer = answers[index] as T | Error
-          waiting[index]?.(answer instanceof Error ? Promise.reject(answer) : answer)
-        }
-        this.#large.noteAll(canonicals, answers)
-      },
-      (error) => {
-        for (const resolve of waiting) {
-          resolve(Promise.reject(error))
-        }
-      },
-    )
+    try {
+      const answers = await run((number) => this.#readMany(canonicals, number))
+      for (let index = 0; index < waiting.length; index += 1) {
+        const answer = answers[index] as T | Error
+        waiting[index]?.(answer instanceof Error ? Promise.reject(answer) : answer)
+      }
+      this.#large.noteAll(canonicals, answers)
+    } catch (error) {
+      for (const resolve of waiting) {
+        resolve(Promise.reject(error))
+      }
+    }
   }
-}
-
-/** What is thrown is a rejection: nobody could catch it at the end of a turn. */
-async function start<T>(read: () => Promise<T>): Promise<T> {
-  return read()
 }

@@ -1,19 +1,13 @@
 import { Worker } from 'node:worker_threads'
-import { type Description, withArms } from '../arm.ts'
+import { withArms } from '../arm.ts'
 import type { Metric } from '../results.ts'
 import { type Contestant, interleave } from '../rounds.ts'
 import { type Case, databaseOf, KB, storeSame, withRedis } from './case.ts'
+import { CLIENTS } from './redis.ts'
 
 const ENTRIES = 1_000
 const TURN_MILLISECONDS = 200
 const METRICS: Metric[] = [{ name: 'by the clock, µs each', unit: 'µs', better: 'less', plot: true }]
-
-const PEERS: Omit<Description, 'redisUrl'>[] = [
-  { name: 'mizan', peer: 'mizan', tier: 'redis' },
-  { name: 'node-redis', peer: 'node-redis', tier: 'redis' },
-  { name: 'ioredis', peer: 'ioredis', tier: 'redis' },
-  { name: 'mizan again', peer: 'mizan', tier: 'redis' },
-]
 
 export const wakeUp: Case = {
   text: 'Reads of 1 KB from Redis one at a time, beside what it takes to wake another thread and to be woken by it: a client in JavaScript wakes Redis and is woken by it, and with a thread of its own between them each of the two is done twice.',
@@ -21,7 +15,7 @@ export const wakeUp: Case = {
   run: (rounds) =>
     withRedis((server) =>
       withArms(
-        PEERS.map((arm, index) => ({ ...arm, redisUrl: databaseOf(server, index) })),
+        CLIENTS.map((arm, index) => ({ ...arm, redisUrl: databaseOf(server, index) })),
         async (arms) => {
           await storeSame(arms, ENTRIES, KB)
           const readers = arms.map(
