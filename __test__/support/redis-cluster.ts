@@ -74,6 +74,12 @@ export class RedisCluster {
     throw new Error(`no primary has ${key}`)
   }
 
+  /** Has every node run, also one that a test has left standing still or killed, and waits until they agree. */
+  async heal(): Promise<void> {
+    await Promise.all(this.nodes.map((node) => (node.isRunning ? node.resume() : node.restart())))
+    await this.settled()
+  }
+
   async flush(): Promise<void> {
     await Promise.all((await this.primaries()).map(({ observer }) => observer.flushAll()))
   }

@@ -77,7 +77,9 @@ pub(super) struct Connection {
     broken: watch::Sender<u64>,
     started: AtomicBool,
     unanswered: AtomicU32,
-    answers: AtomicU64,
+    /// When a call was last answered, in nanoseconds since `made`.
+    answered: AtomicU64,
+    made: Instant,
     counters: Arc<Counters>,
     observers: Arc<Observers>,
     local: Option<Arc<LocalTier>>,
@@ -152,7 +154,8 @@ impl Connection {
             broken: watch::Sender::new(0),
             started: AtomicBool::new(false),
             unanswered: AtomicU32::new(0),
-            answers: AtomicU64::new(0),
+            answered: AtomicU64::new(0),
+            made: Instant::now(),
             counters,
             observers,
             local,
@@ -303,7 +306,6 @@ impl Connection {
     where
         F: Future<Output = RedisResult<T>>,
     {
-        let answers = self.answers.load(Relaxed);
         let result = timeout_at(deadline, command(by)).await;
         match result {
             Ok(Ok(answer)) => {
@@ -313,48 +315,51 @@ impl Connection {
             Ok(Err(error)) if is_answer(&error) => {
                 self.count_answer();
                 if no_longer_primary(&error) && link.since.elapsed() > SETTLED {
-                    self.replace(link.number);
+                    self.replace(link);
                 }
                 Err(Failure::Refused)
             }
             // A cluster's link mends the one node that failed by itself.
             Ok(Err(_)) => {
                 match link.link {
-                    Link::Single(_) => self.replace(link.number),
-                    Link::Cluster(_) => self.count_unanswered(link, answers),
+                    Link::Single(_) => self.replace(link),
+                    Link::Cluster(_) => self.count_unanswered(link),
                 }
                 Err(Failure::Broken)
             }
             Err(_) => {
                 self.counters.timeouts.increment();
-                self.count_unanswered(link, answers);
+                self.count_unanswered(link);
                 Err(Failure::TimedOut)
             }
         }
     }
 
     fn count_answer(&self) {
-        self.answers.fetch_add(1, Relaxed);
+        self.answered.store(self.nanoseconds_since_made(), Relaxed);
         self.unanswered.store(0, Relaxed);
     }
 
-    /// Of a cluster a call does not count during which another was answered: the link lives, and all calls on a node
-    /// that breaks end together.
-    fn count_unanswered(&self, link: &NumberedLink, answers_before: u64) {
-        if link.is_cluster() && self.answers.load(Relaxed) != answers_before {
+    /// Of a cluster a call counts only if none was answered for as long as a command may take: calls on a node that is
+    /// gone break together, before those on the others are answered.
+    fn count_unanswered(&self, link: &NumberedLink) {
+        let silence = self
+            .nanoseconds_since_made()
+            .saturating_sub(self.answered.load(Relaxed));
+        if link.is_cluster() && Duration::from_nanos(silence) < self.command_timeout {
             return;
         }
         if self.unanswered.fetch_add(1, Relaxed) + 1 >= FAILURES_TO_OPEN {
-            self.replace(link.number);
+            self.replace(link);
         }
     }
 
-    /// Has this link replaced, unless it was already.
-    pub fn give_up(&self, link: &NumberedLink) {
-        self.replace(link.number);
+    fn nanoseconds_since_made(&self) -> u64 {
+        u64::try_from(self.made.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 
-    fn replace(&self, number: u64) {
+    /// Has this link replaced, unless it was already.
+    pub fn replace(&self, &NumberedLink { number, .. }: &NumberedLink) {
         self.broken.send_if_modified(|broken| {
             let newer = number > *broken;
             *broken = number.max(*broken);
@@ -384,7 +389,7 @@ impl Connection {
             told = failed;
             if let Ok(Ok((link, lost, is_tracked))) = attempt {
                 let since = Instant::now();
-                self.unanswered.store(0, Relaxed);
+                self.count_answer();
                 if self.counters.connections.get() > 0 {
                     (self.before_next_link)();
                 }
@@ -441,10 +446,9 @@ impl Connection {
             sleep(HEARTBEAT).await;
             let sent = Instant::now().into_std();
             let ping = |mut link: Link| async move { cmd("PING").exec_async(&mut link).await };
-            let mut lives = self.run_on(link, ping).await.is_ok();
-            if let Some(large) = link.large.get() {
-                let by = large.clone();
-                lives &= self.run_until(self.deadline(), link, by, ping).await.is_ok();
+            let mut lives = true;
+            for by in [Some(&link.link), link.large.get()].into_iter().flatten() {
+                lives &= self.run_until(self.deadline(), link, by.clone(), ping).await.is_ok();
             }
             if lives {
                 local.trust(sent);

@@ -12,7 +12,7 @@ use tokio::time::{sleep, timeout};
 use super::{
     connection::Connection,
     kept_purges::KeptPurges,
-    primaries::{histories_of_primaries, owners_of_slots},
+    primaries::{histories_of_primaries, newest_epoch},
 };
 
 const ASK_EVERY: Duration = Duration::from_secs(1);
@@ -20,7 +20,7 @@ const ASK_EVERY: Duration = Duration::from_secs(1);
 /// Runs until the connection is closed; where there is no cluster, not at all.
 pub(super) async fn owe_purges_to_new_primaries(connection: Arc<Connection>, kept: Arc<KeptPurges>) {
     let mut before = None;
-    let mut owners_before = None;
+    let mut newest = None;
     while connection.connected().await {
         if let Ok(link) = connection.current_link().await {
             if !link.is_cluster() {
@@ -32,13 +32,13 @@ pub(super) async fn owe_purges_to_new_primaries(connection: Arc<Connection>, kep
             if before.as_ref().is_some_and(|before| *before != now) {
                 kept.keep_recent();
             }
-            let owners = timeout(ASK_EVERY, owners_of_slots(link.link())).await;
-            if let Ok(Ok(owners)) = owners {
+            let epoch = timeout(ASK_EVERY, newest_epoch(link.link())).await;
+            if let Ok(Ok(epoch)) = epoch {
                 // A primary that hangs sends nobody to the one that took over, and its connection does not break.
-                if now.is_none() && owners_before.as_ref().is_some_and(|before| *before != owners) {
-                    connection.give_up(&link);
+                if now.is_none() && newest.is_some_and(|newest| epoch > newest) {
+                    connection.replace(&link);
                 }
-                owners_before = Some(owners);
+                newest = newest.max(Some(epoch));
             }
             before = Some(now);
         }

@@ -15,6 +15,10 @@ use super::topology::Link;
 
 const SLOTS: usize = 16_384;
 
+/// Where in a line of CLUSTER NODES.
+const EPOCH: usize = 6;
+const SLOTS_FROM: usize = 8;
+
 /// What there is to say of each primary, by its address or name.
 pub(super) type Answers = BTreeMap<String, String>;
 
@@ -49,18 +53,13 @@ pub(super) async fn histories_of_primaries(cluster: Link) -> RedisResult<Answers
         .collect())
 }
 
-/// The slots of each primary by its name, as one node sees them.
-pub(super) async fn owners_of_slots(cluster: Link) -> RedisResult<Answers> {
+/// The greatest epoch in which a primary got its slots, as one node sees it: whoever takes over gets a greater one.
+pub(super) async fn newest_epoch(cluster: Link) -> RedisResult<Option<u64>> {
     let anyone = RoutingInfo::SingleNode(SingleNodeRoutingInfo::Random);
     let nodes = text(route(&cluster, cmd("CLUSTER").arg("NODES"), anyone).await?);
     let nodes = nodes.ok_or_else(|| unexpected("not a text"))?;
-    let owners = nodes.lines().filter_map(|line| {
-        let mut fields = line.split(' ');
-        let name = fields.next()?.to_owned();
-        let slots: Vec<&str> = fields.skip(7).filter(|slots| !slots.starts_with('[')).collect();
-        (!slots.is_empty()).then(|| (name, slots.join(" ")))
-    });
-    Ok(owners.collect())
+    let with_slots = nodes.lines().map(fields).filter(|fields| fields.len() > SLOTS_FROM);
+    Ok(with_slots.filter_map(|fields| fields[EPOCH].parse().ok()).max())
 }
 
 async fn ask_primaries(cluster: &Link, command: &Cmd) -> RedisResult<Answers> {
@@ -92,13 +91,15 @@ async fn route(cluster: &Link, command: &Cmd, routing: RoutingInfo) -> RedisResu
     }
 }
 
-/// The part of a node's own line in CLUSTER NODES that tells of slots, with its name: `id … connected 0-5460 [93->-id]`.
+/// The part of a node's own line in CLUSTER NODES that tells of slots, with its name.
 fn own_slots(nodes: &str) -> Option<String> {
-    let own = nodes.lines().find(|line| line.contains("myself"))?;
-    let mut fields = own.split(' ');
-    let name = fields.next()?;
-    let slots: Vec<&str> = fields.skip(7).collect();
-    Some(format!("{name} {}", slots.join(" ")))
+    let own = fields(nodes.lines().find(|line| line.contains("myself"))?);
+    Some(format!("{} {}", own.first()?, own.get(SLOTS_FROM..)?.join(" ")))
+}
+
+/// What a line of CLUSTER NODES says of a node: `id address flags primary ping pong epoch state 0-5460 [93->-id]`.
+fn fields(line: &str) -> Vec<&str> {
+    line.split(' ').collect()
 }
 
 fn have_every_slot(primaries: &Answers) -> bool {
