@@ -27,10 +27,16 @@ function allThreadsTime(): number {
 
 /** Linux tells it; elsewhere the time in which the event loop was not waiting comes near to it. */
 function mainThreadTime(): number {
+  const time = mainThreadTimeOf(process.pid)
+  return Number.isNaN(time) ? performance.eventLoopUtilization().active * 1_000 : time
+}
+
+/** Microseconds of the main thread of a process, if Linux tells it. */
+export function mainThreadTimeOf(processId: number): number {
   try {
-    const text = readFileSync(`/proc/self/task/${process.pid}/sched`, 'latin1')
+    const text = readFileSync(`/proc/${processId}/sched`, 'latin1')
     return Number(/se\.sum_exec_runtime\s*:\s*([\d.]+)/.exec(text)?.[1]) * 1_000
   } catch {
-    return performance.eventLoopUtilization().active * 1_000
+    return Number.NaN
   }
 }

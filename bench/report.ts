@@ -89,7 +89,8 @@ function table({ title, metrics, arms }: Comparison): string {
   const heads = metrics.flatMap((metric) => (metric.better === 'neither' ? [metric.name] : [metric.name, 'ratio']))
   const rows = arms.map((arm) => {
     const cells = metrics.flatMap((metric, index) => {
-      const value = digits(median(arm.values[index] ?? []))
+      const values = arm.values[index] ?? []
+      const value = values.length === 0 ? '' : digits(median(values))
       if (metric.better === 'neither') return [value]
       return [value, arm === arms[0] ? '' : withSpread(ratios(arms, arm, metric, index))]
     })

@@ -20,7 +20,7 @@ import { mix } from './cases/mix.ts'
 import { pieces } from './cases/pieces.ts'
 import { purge } from './cases/purge.ts'
 import { redis } from './cases/redis.ts'
-import { wakeUp } from './cases/wake-up.ts'
+import { roundTrip } from './cases/round-trip.ts'
 import { writeReport } from './report.ts'
 import { readResults, writeResults } from './results.ts'
 import { describeHost } from './statistics.ts'
@@ -30,7 +30,7 @@ const CASES: Record<string, Case> = {
   pieces,
   local,
   redis,
-  'wake-up': wakeUp,
+  'round-trip': roundTrip,
   fill,
   purge,
   mix,

@@ -4,7 +4,7 @@ import { createHash } from 'node:crypto'
 import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { keyOf, makeValue, versionIn } from './entries.ts'
 import type { Peer, PeerOptions } from './peers/peer.ts'
-import { processorTime } from './processor.ts'
+import { mainThreadTimeOf, processorTime } from './processor.ts'
 import { openSource } from './source.ts'
 import { quantile } from './statistics.ts'
 import { randomNumbers, zipf } from './zipf.ts'
@@ -16,6 +16,8 @@ export interface Measured {
   /** Microseconds for each operation. */
   main: number
   all: number
+  /** Of Redis, where it is known which process that is. */
+  redis: number
 }
 
 export interface Mix {
@@ -38,7 +40,7 @@ export interface Log {
 
 export type Tasks = ReturnType<typeof tasksOf>
 
-export function tasksOf(peer: Peer, { context = 'document' }: PeerOptions) {
+export function tasksOf(peer: Peer, { context = 'document', redisProcess }: PeerOptions) {
   /** What was not done must not count as done fast. */
   async function expectAll(from: number, to: number, areThere: boolean): Promise<void> {
     await each(from, to, 64, async (id) => {
@@ -54,6 +56,24 @@ export function tasksOf(peer: Peer, { context = 'document' }: PeerOptions) {
       await peer.get(-1 - id)
     })
     return residentBytes()
+  }
+
+  const redisTime = () => (redisProcess === undefined ? Number.NaN : mainThreadTimeOf(redisProcess))
+
+  async function measure(work: () => Promise<number>): Promise<Measured> {
+    globalThis.gc?.()
+    const [before, redisBefore] = [processorTime(), redisTime()]
+    const start = performance.now()
+    const operations = await work()
+    const milliseconds = performance.now() - start
+    const [after, redisAfter] = [processorTime(), redisTime()]
+    return {
+      operations,
+      milliseconds,
+      main: (after.main - before.main) / operations,
+      all: (after.all - before.all) / operations,
+      redis: (redisAfter - redisBefore) / operations,
+    }
   }
 
   return {
@@ -228,21 +248,6 @@ async function each(
     }),
   )
   return to - from
-}
-
-async function measure(work: () => Promise<number>): Promise<Measured> {
-  globalThis.gc?.()
-  const before = processorTime()
-  const start = performance.now()
-  const operations = await work()
-  const milliseconds = performance.now() - start
-  const after = processorTime()
-  return {
-    operations,
-    milliseconds,
-    main: (after.main - before.main) / operations,
-    all: (after.all - before.all) / operations,
-  }
 }
 
 function residentBytes(): number {

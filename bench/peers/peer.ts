@@ -6,6 +6,8 @@ export interface PeerOptions {
   /** In this process's memory; on Redis; on Redis with copies in this process. */
   tier: 'memory' | 'redis' | 'both'
   redisUrl: string
+  /** The number of Redis's process, where its processor time is measured too. */
+  redisProcess?: number
   /** The nodes of a cluster, instead. */
   cluster?: string[]
   /** The context of the entries. Default `document`. */
