@@ -5,6 +5,7 @@ import { canonicalForm, type Params } from './canonical.ts'
 import { run } from './completions.ts'
 import { gets, publishEnd, publishPeek, publishRead, purges, puts } from './diagnostics.ts'
 import { codedError } from './errors.ts'
+import { LocalTexts } from './local-texts.ts'
 import { type CacheOperations, type LookupAnswer, native } from './native.ts'
 import { pick } from './pick.ts'
 import { type Reads, readsOf } from './reads.ts'
@@ -164,6 +165,7 @@ const openedCaches = new WeakMap<object, CacheOperations>()
  */
 export class Cache {
   readonly #operations: CacheOperations
+  readonly #texts: LocalTexts
   readonly #reads: Reads
 
   /**
@@ -173,7 +175,8 @@ export class Cache {
    */
   constructor(options: CacheOptions) {
     this.#operations = openedCaches.get(options) ?? native.openCache(options)
-    this.#reads = readsOf(this.#operations)
+    this.#texts = new LocalTexts(this.#operations)
+    this.#reads = readsOf(this.#operations, this.#texts)
   }
 
   /** The functions behind `this`, which is anything where a method was taken off its cache. */
@@ -195,9 +198,9 @@ export class Cache {
 
   /** The value, if it or a copy of it is in this process's memory; never a round trip. */
   peek(context: string, params?: Params | null, scope?: Scope): string | null {
-    const operations = Cache.#of(this)
+    const texts = Cache.#check(this).#texts
     const canonical = writeCall(context, params, scope)
-    return gets.hasSubscribers ? publishPeek(operations, canonical, context) : operations.peek(canonical)
+    return gets.hasSubscribers ? publishPeek(texts, canonical, context) : texts.peek(canonical)
   }
 
   /**

@@ -142,12 +142,12 @@ export function publishRead<T>(
 
 /** Peeks, and publishes a hit. */
 export function publishPeek(
-  operations: { peek(canonical: string): string | null },
+  texts: { peek(canonical: string): string | null },
   canonical: string,
   context: string,
 ): string | null {
   const began = performance.now()
-  const value = operations.peek(canonical)
+  const value = texts.peek(canonical)
   if (value !== null) {
     gets.publish({ operation: 'peek', context, outcome: 'hit', duration: performance.now() - began })
   }

@@ -21,7 +21,10 @@ export interface CacheOperations {
   /** Whether there may be copies in this process of what is in Redis. */
   readonly hasCopies: boolean
   key(canonical: string): string
-  peek(canonical: string): string | null
+  /** The text; or the version of a large one, a number that no other value has, whose text `peeked` makes. */
+  peek(canonical: string): string | number | null
+  /** The text of the large value at which this thread peeked last; null if it was made already. */
+  peeked(): string | null
   peekBytes(canonical: string): Uint8Array | null
   /** A value that is expected to be large is read where it holds up no others. */
   get(canonical: string, number: number, isLarge: boolean): Answer<string | null>

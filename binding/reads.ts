@@ -7,6 +7,7 @@
 
 import { begin, isIdle, run } from './completions.ts'
 import { LargeEntries } from './large-entries.ts'
+import type { LocalTexts } from './local-texts.ts'
 import type { Answer, CacheOperations, LookupAnswer } from './native.ts'
 
 /** The kinds of reads of one cache. */
@@ -16,9 +17,9 @@ export interface Reads {
   lookup: ReadsOfKind<LookupAnswer>
 }
 
-export function readsOf(operations: CacheOperations): Reads {
+export function readsOf(operations: CacheOperations, texts: LocalTexts): Reads {
   const { answersAtOnce, hasCopies, get, getBytes, lookup, getMany, getBytesMany, lookupMany } = operations
-  const [peek, peekBytes] = hasCopies ? [operations.peek, operations.peekBytes] : []
+  const [peek, peekBytes] = hasCopies ? [texts.peek.bind(texts), operations.peekBytes] : []
   const large = new LargeEntries()
   return {
     text: new ReadsOfKind(answersAtOnce, large, get, getMany, peek),

@@ -1,6 +1,7 @@
 //! The operations of a cache, as functions over the cache they belong to.
 
 use std::{
+    cell::Cell,
     pin::Pin,
     rc::Rc,
     sync::atomic::Ordering::Relaxed,
@@ -17,6 +18,7 @@ use mizan_cache_core::{
     expected_size::ExpectedSize,
     histogram::{BOUNDS, Histogram},
     lease::LeaseToken,
+    memory::Versioned,
 };
 
 use crate::{
@@ -28,6 +30,9 @@ use crate::{
     runtime::runtime,
 };
 
+/// To make a string of so many bytes anew takes longer than to find one that was made before.
+const LARGE_TEXT: usize = 4_096;
+
 type Operation = Pin<Box<dyn Future<Output = Result<Answer, Error>> + Send>>;
 type Arguments<'scope> = [Value<'scope>; ARGUMENTS];
 
@@ -36,6 +41,8 @@ struct Handle {
     /// The cache, or nothing for whichever is the process's default when a function is called.
     held: Option<Held>,
     completions: Rc<Completions>,
+    /// The large value that was peeked at last, until its text is asked for.
+    peeked: Cell<Option<Bytes>>,
 }
 
 /// An object with the functions of a cache, or of the default cache if none is given.
@@ -47,10 +54,12 @@ pub fn operations<'scope>(
     let handle = Rc::new(Handle {
         held,
         completions: Rc::clone(completions),
+        peeked: Cell::default(),
     });
-    let functions: [(&std::ffi::CStr, Body<Handle>); 15] = [
+    let functions: [(&std::ffi::CStr, Body<Handle>); 16] = [
         (c"key", key),
         (c"peek", peek),
+        (c"peeked", peeked),
         (c"peekBytes", peek_bytes),
         (c"get", get),
         (c"getBytes", get_bytes),
@@ -84,8 +93,8 @@ impl Handle {
     }
 
     /// A value in this process; none where there is no cache, which the read that follows tells.
-    fn copy(&self, canonical: &Canonical) -> Option<Bytes> {
-        self.held().ok()?.cache.peek(canonical)
+    fn copy(&self, canonical: &Canonical) -> Option<Versioned> {
+        self.held().ok()?.cache.peek_versioned(canonical)
     }
 
     /// Starts an operation and returns its answer, a rejection, or `undefined` where the answer is still to come.
@@ -178,9 +187,21 @@ fn key<'scope>(env: Env<'scope>, handle: &Rc<Handle>, [canonical, ..]: Arguments
     env.string(handle.held()?.cache.key(&canonical).as_str())
 }
 
+/// The text, or the version of a large one, whose text `peeked` makes.
 fn peek<'scope>(env: Env<'scope>, handle: &Rc<Handle>, [canonical, ..]: Arguments<'scope>) -> Outcome<Value<'scope>> {
     let canonical = read_canonical(canonical)?;
     match handle.copy(&canonical) {
+        Some(Versioned { value, version }) if value.len() >= LARGE_TEXT => {
+            handle.peeked.set(Some(value));
+            env.count(version)
+        }
+        Some(Versioned { value, .. }) => Text::from(value).into_value(env),
+        None => env.null(),
+    }
+}
+
+fn peeked<'scope>(env: Env<'scope>, handle: &Rc<Handle>, _: Arguments<'scope>) -> Outcome<Value<'scope>> {
+    match handle.peeked.take() {
         Some(value) => Text::from(value).into_value(env),
         None => env.null(),
     }
@@ -193,7 +214,7 @@ fn peek_bytes<'scope>(
 ) -> Outcome<Value<'scope>> {
     let canonical = read_canonical(canonical)?;
     match handle.copy(&canonical) {
-        Some(value) => env.bytes(&value),
+        Some(Versioned { value, .. }) => env.bytes(&value),
         None => env.null(),
     }
 }

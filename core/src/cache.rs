@@ -19,7 +19,7 @@ use crate::{
     expected_size::ExpectedSize,
     key::{Key, Signer},
     lease::{LeaseToken, Lookup},
-    memory::Memory,
+    memory::{Memory, Versioned},
     redis::Redis,
     stats::{Counters, Stats},
 };
@@ -107,18 +107,24 @@ impl Cache {
     /// The value, if this process has it in memory; never a round trip.
     #[must_use]
     pub fn peek(&self, canonical: &Canonical) -> Option<Bytes> {
+        self.peek_versioned(canonical).map(|found| found.value)
+    }
+
+    /// What [`peek`](Self::peek) finds, with its version.
+    #[must_use]
+    pub fn peek_versioned(&self, canonical: &Canonical) -> Option<Versioned> {
         if self.inner.closed.load(Relaxed) {
             return None;
         }
-        let value = match &self.inner.backend {
-            Backend::Memory(memory) => memory.get(&self.key(canonical)),
+        let found = match &self.inner.backend {
+            Backend::Memory(memory) => memory.get_versioned(&self.key(canonical)),
             Backend::Redis(redis) => redis.peek(&self.key(canonical)),
         };
         // One that finds nothing is followed by the read that counts as the miss.
-        if value.is_some() {
+        if found.is_some() {
             self.inner.counters.hits.increment();
         }
-        value
+        found
     }
 
     /// The value, without taking a lease.

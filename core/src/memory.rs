@@ -30,6 +30,15 @@ use table::{Content, Table};
 
 pub use table::ENTRY_OVERHEAD;
 
+/// A value in memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Versioned {
+    /// The value.
+    pub value: Bytes,
+    /// A number that no other value has that was stored in this process, in whatever memory.
+    pub version: u64,
+}
+
 /// Entries and leases in memory. Shared by reference between threads.
 pub struct Memory {
     table: Mutex<Table>,
@@ -51,9 +60,15 @@ impl Memory {
     /// The value at a key. Costs no copy of it.
     #[must_use]
     pub fn get(&self, key: &Key) -> Option<Bytes> {
+        self.get_versioned(key).map(|found| found.value)
+    }
+
+    /// The value at a key, and its version.
+    #[must_use]
+    pub fn get_versioned(&self, key: &Key) -> Option<Versioned> {
         match self.table().find(key, self.now())? {
-            Content::Value(value) => Some(value),
-            Content::Lease(_) => None,
+            (Content::Value(value), version) => Some(Versioned { value, version }),
+            (Content::Lease(_), _) => None,
         }
     }
 
@@ -64,8 +79,8 @@ impl Memory {
         let now = self.now();
         let mut table = self.table();
         match table.find(key, now) {
-            Some(Content::Value(value)) => return Lookup::Hit(value),
-            Some(Content::Lease(token)) => return Lookup::Held(token),
+            Some((Content::Value(value), _)) => return Lookup::Hit(value),
+            Some((Content::Lease(token), _)) => return Lookup::Held(token),
             None => {}
         }
         let Ok(token) = LeaseToken::new() else {

@@ -11,7 +11,7 @@ use std::{
     hash::{BuildHasherDefault, Hash, Hasher},
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
 };
 
@@ -21,6 +21,9 @@ pub const ENTRY_OVERHEAD: u64 = 200;
 
 /// A value's usual size. It only decides how many evicted keys the cache remembers, 40 bytes for each.
 const USUAL_VALUE_BYTES: u64 = 1024;
+
+/// The version of the next entry, of whatever table.
+static NEXT_VERSION: AtomicU64 = AtomicU64::new(0);
 
 /// The entries, and those of each context.
 ///
@@ -34,6 +37,7 @@ pub(super) struct Table {
 struct Entry {
     digest: [u8; 32],
     content: Content,
+    version: u64,
     expires: u64,
     context: Arc<str>,
     /// Where the entry is in its context. Changed under the table's lock only.
@@ -62,11 +66,11 @@ impl Table {
         }
     }
 
-    /// What stands at a key. This is a use, which keeps the entry from eviction.
-    pub(super) fn find(&mut self, key: &Key, now: u64) -> Option<Content> {
+    /// What stands at a key, and its version. This is a use, which keeps the entry from eviction.
+    pub(super) fn find(&mut self, key: &Key, now: u64) -> Option<(Content, u64)> {
         let entry = self.cache.get(&Digest(key.digest()))?;
         if now < entry.expires {
-            return Some(entry.content.clone());
+            return Some((entry.content.clone(), entry.version));
         }
         self.remove(key);
         None
@@ -88,6 +92,7 @@ impl Table {
         let entry = Arc::new(Entry {
             digest: *key.digest(),
             content,
+            version: NEXT_VERSION.fetch_add(1, Relaxed),
             expires,
             context: name,
             position: AtomicUsize::new(0),

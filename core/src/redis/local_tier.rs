@@ -24,7 +24,7 @@ use bytes::Bytes;
 use crate::{
     key::Key,
     lease::{LeaseToken, Lookup},
-    memory::Memory,
+    memory::{Memory, Versioned},
 };
 
 /// How long after a heartbeat copies are trusted.
@@ -49,8 +49,12 @@ impl LocalTier {
         }
     }
 
-    pub fn get(&self, key: &Key) -> Option<Bytes> {
-        if self.is_trusted() { self.copies.get(key) } else { None }
+    pub fn get(&self, key: &Key) -> Option<Versioned> {
+        if self.is_trusted() {
+            self.copies.get_versioned(key)
+        } else {
+            None
+        }
     }
 
     /// Announces a read of a key that is about to be sent. `None` if its answer will not be kept.

@@ -45,6 +45,7 @@ use crate::{
     expected_size::ExpectedSize,
     key::Key,
     lease::{LeaseToken, Lookup},
+    memory::Versioned,
     run_together::run_together,
     stats::{Circuit, Counters},
 };
@@ -149,7 +150,7 @@ impl Redis {
     }
 
     /// The value, if a copy of it is in this process.
-    pub fn peek(&self, key: &Key) -> Option<Bytes> {
+    pub fn peek(&self, key: &Key) -> Option<Versioned> {
         self.shared.peek(key)
     }
 

@@ -16,6 +16,7 @@ use crate::{
     expected_size::ExpectedSize,
     key::Key,
     lease::{LeaseToken, Lookup},
+    memory::Versioned,
     replies::{self, Found},
 };
 
@@ -33,13 +34,13 @@ enum Read {
 
 impl Shared {
     /// A copy in this process.
-    pub fn peek(&self, key: &Key) -> Option<Bytes> {
-        let value = self.local.as_ref()?.get(key)?;
+    pub fn peek(&self, key: &Key) -> Option<Versioned> {
+        let copy = self.local.as_ref()?.get(key)?;
         if self.kept.covers(key) {
             return None;
         }
         self.counters.local_hits.increment();
-        Some(value)
+        Some(copy)
     }
 
     pub async fn get(&self, keys: &[Key], size: ExpectedSize) -> Vec<Option<Bytes>> {
@@ -87,8 +88,8 @@ impl Shared {
         let mut found = vec![Lookup::Miss; keys.len()];
         let mut asked = Vec::with_capacity(keys.len());
         for (position, key) in keys.iter().enumerate() {
-            if let Some(value) = self.peek(key) {
-                found[position] = Lookup::Hit(value);
+            if let Some(copy) = self.peek(key) {
+                found[position] = Lookup::Hit(copy.value);
             } else if !self.kept.covers(key) {
                 asked.push(position);
             }
@@ -132,8 +133,8 @@ impl Shared {
         let mut reads = Vec::with_capacity(keys.len());
         let mut asked = Vec::with_capacity(keys.len());
         for key in keys {
-            if let Some(value) = self.peek(key) {
-                reads.push(Read::Value(value));
+            if let Some(copy) = self.peek(key) {
+                reads.push(Read::Value(copy.value));
                 continue;
             }
             if !self.kept.covers(key) {

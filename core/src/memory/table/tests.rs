@@ -104,7 +104,7 @@ impl Pair {
                 let found = self
                     .table
                     .find(&self.keys[key], self.now)
-                    .map(|content| bytes_of(&content));
+                    .map(|(content, _)| bytes_of(&content));
                 assert_eq!(found.as_ref(), self.standing(key).map(|(bytes, _)| bytes));
             }
             Operation::Store { key, length, time } => self.store_value(key, length, time),

@@ -1,0 +1,52 @@
+/** The texts of what is in this process's memory. */
+
+import type { CacheOperations } from './native.ts'
+
+/** Of all large texts that are kept; one takes a byte or two for each, outside of the memory that the cache bounds. */
+const MOST_CHARACTERS = 8_388_608
+/** A longer one is made anew each time: it would push out too many others. */
+const LONGEST = MOST_CHARACTERS / 8
+
+/**
+ * Large texts are made once and kept for the next hits, the most recently used of them: V8 takes longer to make one than
+ * all else of a hit takes. Each is kept by the version of its value, so that it is found only where that value is.
+ */
+export class LocalTexts {
+  readonly #operations: Pick<CacheOperations, 'peek' | 'peeked'>
+  readonly #large = new Map<number, string>()
+  #characters = 0
+
+  constructor(operations: Pick<CacheOperations, 'peek' | 'peeked'>) {
+    this.#operations = operations
+  }
+
+  peek(canonical: string): string | null {
+    const found = this.#operations.peek(canonical)
+    if (typeof found !== 'number') {
+      return found
+    }
+    const text = this.#take(found) ?? this.#operations.peeked()
+    if (text !== null && text.length <= LONGEST) {
+      this.#keep(found, text)
+    }
+    return text
+  }
+
+  #take(version: number): string | undefined {
+    const text = this.#large.get(version)
+    if (text !== undefined) {
+      this.#large.delete(version)
+      this.#characters -= text.length
+    }
+    return text
+  }
+
+  #keep(version: number, text: string): void {
+    this.#large.set(version, text)
+    this.#characters += text.length
+    for (const oldest of this.#large.keys()) {
+      if (this.#characters <= MOST_CHARACTERS) break
+      this.#take(oldest)
+    }
+  }
+}
