@@ -106,6 +106,29 @@ test('each of many entries that are missing has a lease of its own', async () =>
   expect(await Promise.all(stored)).not.toContain(false)
 })
 
+test('where the last lookups were missing, the next are not read before they are leased, until they are there', async () => {
+  const cache = open()
+  const lookUp = () =>
+    whileRedisStands(
+      () => ids.map((id) => cache.lookup('user', { id })),
+      () => cache.stats().inFlight === ids.length,
+    )
+  await lookUp()
+  await observer.flushAll()
+  await observer.configResetStat()
+  const leases = (await lookUp()).map(({ lease }) => lease)
+  expect(new Set(leases).size).toBe(ids.length)
+  expect(await countCalls(observer, 'mget')).toBe(0)
+  await Promise.all(leases.map((lease, id) => cache.put('user', { id }, `${id}`, { lease })))
+  expect((await lookUp()).map(({ value }) => value)).toEqual(ids.map(String))
+  expect(await countCalls(observer, 'mget')).toBe(0)
+  await observer.configResetStat()
+  expect((await lookUp()).map(({ value }) => value)).toEqual(ids.map(String))
+  // All but the first, which is asked for alone.
+  expect(await countCalls(observer, 'mget')).toBe(3)
+  expect(await countCalls(observer, 'evalsha')).toBe(1)
+})
+
 test('of values that are stored together each is stored only where its own lease stands', async () => {
   const cache = open()
   const leases = (await Promise.all(ids.map((id) => cache.lookup('user', { id })))).map(({ lease }) => lease)

@@ -17,7 +17,12 @@ mod primaries;
 mod reads;
 mod topology;
 
-use std::{future::Future, iter, slice, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    iter, slice,
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
 
 use ::redis::{RedisResult, cmd};
 use bytes::Bytes;
@@ -69,6 +74,8 @@ struct Shared {
     broad: Arc<BroadPurges>,
     fills: Arc<Gathering<Waiting>>,
     purges: Arc<Gathering<BoxFuture<'static, ()>>>,
+    /// Whether most of those that were last looked up together were missing.
+    misses_expected: AtomicBool,
     in_flight: Arc<Semaphore>,
     max_in_flight: u32,
     bytes_under_way: Arc<Semaphore>,
@@ -111,6 +118,7 @@ impl Redis {
                 broad: Arc::default(),
                 fills: Arc::default(),
                 purges: Arc::default(),
+                misses_expected: AtomicBool::default(),
                 in_flight: Arc::new(Semaphore::new(config.max_in_flight)),
                 max_in_flight: u32::try_from(config.max_in_flight).unwrap_or(u32::MAX),
                 bytes_under_way: Arc::new(Semaphore::new(MAX_BYTES_UNDER_WAY.max(max_value_bytes))),

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    sync::atomic::Ordering::Relaxed,
     time::Duration,
 };
 
@@ -56,13 +57,18 @@ impl Shared {
     }
 
     /// One key costs one command. Of several most are expected to be hits: they are read together, and then what is
-    /// missing is leased together.
+    /// missing is leased together. Only where most of the last ones were missing are all leased or found by scripts, which
+    /// cost Redis more for each hit.
     pub async fn get_or_lease(&self, keys: &[Key], lease_time: Duration, size: ExpectedSize) -> Vec<Lookup> {
         let deadline = self.connection.deadline();
         if let [key] = keys {
             return self.look_up(deadline, &[key], lease_time, size).await;
         }
-        let reads = self.read(deadline, keys, size, true).await;
+        let reads = if self.misses_expected.load(Relaxed) {
+            keys.iter().map(|_| Read::Nothing).collect()
+        } else {
+            self.read(deadline, keys, size, true).await
+        };
         let missing: HashSet<&Key> = keys
             .iter()
             .zip(&reads)
@@ -80,7 +86,10 @@ impl Shared {
             Read::Nothing => looked_up.get_mut(key).map_or(Lookup::Miss, hand_out),
             Read::Failed => Lookup::Miss,
         });
-        answers.collect()
+        let answers: Vec<_> = answers.collect();
+        let hits = answers.iter().filter(|it| matches!(it, Lookup::Hit(_))).count();
+        self.misses_expected.store(2 * hits < answers.len(), Relaxed);
+        answers
     }
 
     /// Looks keys up by one command.
