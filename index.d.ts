@@ -163,7 +163,10 @@ declare class Cache {
   constructor(options: CacheOptions);
   /** The key of a call, as {@link deriveCacheKey} derives it with the secret of this cache. */
   deriveKey(context: string, params?: Params | null, scope?: Scope): string;
-  /** The value, if it or a copy of it is in this process's memory; never a round trip. */
+  /**
+  * The value, if it or a copy of it is in this process's memory; never a round trip. Texts from 4 KiB on are made once
+  * and kept for the next hits, up to 8,388,608 characters for each `Cache` in each thread, besides what the cache holds.
+  */
   peek(context: string, params?: Params | null, scope?: Scope): string | null;
   /**
   * The value as text, or `null`; takes no lease. Rejects with `ERR_MIZAN_VALUE_ENCODING` if the stored bytes are not

@@ -196,7 +196,10 @@ export class Cache {
     return Cache.#of(this).key(writeCall(context, params, scope))
   }
 
-  /** The value, if it or a copy of it is in this process's memory; never a round trip. */
+  /**
+   * The value, if it or a copy of it is in this process's memory; never a round trip. Texts from 4 KiB on are made once
+   * and kept for the next hits, up to 8,388,608 characters for each `Cache` in each thread, besides what the cache holds.
+   */
   peek(context: string, params?: Params | null, scope?: Scope): string | null {
     const texts = Cache.#check(this).#texts
     const canonical = writeCall(context, params, scope)

@@ -6,6 +6,12 @@ import type { CacheOperations } from './native.ts'
 const MOST_CHARACTERS = 8_388_608
 /** A longer one is made anew each time: it would push out too many others. */
 const LONGEST = MOST_CHARACTERS / 8
+/**
+ * Of the texts that would push out others every so many-th is kept. What is asked for often gets in soon, and where more
+ * is asked for than fits, to keep it for nothing costs little: V8 moves what lives long, which takes longer than to make
+ * it anew.
+ */
+const ONE_IN = 32
 
 /**
  * Large texts are made once and kept for the next hits, the most recently used of them: V8 takes longer to make one than
@@ -15,6 +21,7 @@ export class LocalTexts {
   readonly #operations: Pick<CacheOperations, 'peek' | 'peeked'>
   readonly #large = new Map<number, string>()
   #characters = 0
+  #turnedAway = 0
 
   constructor(operations: Pick<CacheOperations, 'peek' | 'peeked'>) {
     this.#operations = operations
@@ -25,11 +32,24 @@ export class LocalTexts {
     if (typeof found !== 'number') {
       return found
     }
-    const text = this.#take(found) ?? this.#operations.peeked()
-    if (text !== null && text.length <= LONGEST) {
+    const known = this.#take(found)
+    const text = known ?? this.#operations.peeked()
+    if (text !== null && (known !== undefined || this.#admits(text.length))) {
       this.#keep(found, text)
     }
     return text
+  }
+
+  /** Whether a new text of so many characters is kept. */
+  #admits(characters: number): boolean {
+    if (characters > LONGEST) {
+      return false
+    }
+    if (this.#characters + characters <= MOST_CHARACTERS) {
+      return true
+    }
+    this.#turnedAway = (this.#turnedAway + 1) % ONE_IN
+    return this.#turnedAway === 0
   }
 
   #take(version: number): string | undefined {

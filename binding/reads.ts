@@ -19,7 +19,7 @@ export interface Reads {
 
 export function readsOf(operations: CacheOperations, texts: LocalTexts): Reads {
   const { answersAtOnce, hasCopies, get, getBytes, lookup, getMany, getBytesMany, lookupMany } = operations
-  const [peek, peekBytes] = hasCopies ? [texts.peek.bind(texts), operations.peekBytes] : []
+  const [peek, peekBytes] = answersAtOnce || hasCopies ? [texts.peek.bind(texts), operations.peekBytes] : []
   const large = new LargeEntries()
   return {
     text: new ReadsOfKind(answersAtOnce, large, get, getMany, peek),
@@ -60,17 +60,17 @@ class ReadsOfKind<T extends Value> {
   }
 
   read(canonical: string): Promise<T> {
-    if (this.#answersAtOnce) {
-      return run((number) => this.#readOne(canonical, number, false))
-    }
     try {
-      const copy = this.#peek?.(canonical)
-      if (copy !== undefined && copy !== null) {
-        return Promise.resolve(copy)
+      const value = this.#peek?.(canonical)
+      if (value !== undefined && value !== null) {
+        return Promise.resolve(value)
       }
     } catch (error) {
-      // A copy that is not the text it is asked for as.
+      // A value that is not the text it is asked for as.
       return Promise.reject(error)
+    }
+    if (this.#answersAtOnce) {
+      return run((number) => this.#readOne(canonical, number, false))
     }
     const isLarge = this.#large.has(canonical)
     const hasWaiting = this.#waiting.length > 0

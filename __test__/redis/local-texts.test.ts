@@ -82,6 +82,7 @@ describe('a large text is the one that stands there', () => {
     for (let round = 0; round < 2; round += 1) {
       expect(() => cache.peek('page', {})).toThrow(expect.objectContaining({ code: 'ERR_MIZAN_VALUE_ENCODING' }))
     }
+    await expect(cache.get('page', {})).rejects.toThrow(expect.objectContaining({ code: 'ERR_MIZAN_VALUE_ENCODING' }))
     expect(await cache.getBytes('page', {})).toHaveLength(5_000)
   })
 
@@ -125,20 +126,25 @@ describe('how often texts are made', () => {
     expect(peek(1)).toEqual(['b'.repeat(5_000), 0])
   })
 
-  test('those that were least recently used again, where there are too many to keep', () => {
+  test('where there are too many to keep, those that are used are kept, and one in 32 of the others', () => {
     const { put, peek } = countedTexts()
     const text = 'a'.repeat(50_000)
-    const ids = Array.from({ length: 200 }, (_, id) => id)
-    for (const id of ids) {
-      put(id, text)
-      expect(peek(id)).toEqual([text, 1])
-      // Used again and again, and so kept.
-      expect(peek(0)).toEqual([text, 0])
+    const fit = Math.floor(8_388_608 / text.length)
+    const fill = (from: number, to: number) => {
+      for (let id = from; id < to; id += 1) {
+        put(id, text)
+        expect(peek(id)).toEqual([text, 1])
+        // Used again and again, and so never the one that goes.
+        expect(peek(0)).toEqual([text, 0])
+      }
     }
-    const keptAtMost = Math.floor(8_388_608 / text.length)
-    expect(ids.slice(-keptAtMost + 1).map((id) => peek(id)[1])).not.toContain(1)
-    expect(peek(0)).toEqual([text, 0])
-    expect(peek(1)).toEqual([text, 1])
+    fill(0, fit)
+    fill(fit, fit + 31)
+    expect(peek(1)).toEqual([text, 0])
+    fill(fit + 31, fit + 32)
+    expect(peek(fit + 31)).toEqual([text, 0])
+    expect(peek(1)).toEqual([text, 0])
+    expect(peek(2)).toEqual([text, 1])
   })
 
   test('one each time that is too large to keep beside others', () => {
