@@ -151,8 +151,8 @@ function route(service: Service, request: OriginRequest): MaybePromise<Answer> {
   const [path, query] = splitTarget(request.target)
   if (path.startsWith(service.basePath)) {
     const rest = path.slice(service.basePath.length)
-    const name = /^\/ctx\/([^/]+)\/$/.exec(rest)?.[1]
-    if (name !== undefined) {
+    const name = contextIn(rest)
+    if (name !== null) {
       return wrongMethod(request, READING) ?? handleContextFetch(service, name, query, request)
     }
     if (rest === '/call/') {
@@ -165,6 +165,14 @@ function route(service: Service, request: OriginRequest): MaybePromise<Answer> {
   throw new HttpError(404, 'not_found', 'There is nothing at this address.')
 }
 
+/** The name in `/ctx/{name}/`. */
+function contextIn(path: string): string | null {
+  if (!path.startsWith(CONTEXTS) || !path.endsWith('/')) return null
+  const name = path.slice(CONTEXTS.length, -1)
+  return name === '' || name.includes('/') ? null : name
+}
+
+const CONTEXTS = '/ctx/'
 const READING = ['GET', 'HEAD']
 const CALLING = ['POST']
 
@@ -234,6 +242,8 @@ async function runFunctions(
   identity: Identity | null,
   call: LoadCall,
 ): Promise<string> {
+  // The entry is stored under the key of these, whatever a function would do to them.
+  Object.freeze(params)
   const functionCall = identity === null ? call : { ...call, identity }
   const members = await Promise.all(
     [...context.functions].map(async ([name, run]) => [

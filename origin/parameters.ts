@@ -41,7 +41,7 @@ export function declared(parameters: Parameters, output: Readonly<Record<string,
     if (output[name] !== undefined) params[name] = output[name]
   }
   // The cache itself refuses what cannot be in a key.
-  return Object.freeze(params) as Params
+  return params as Params
 }
 
 function parseQuery(query: string, names: readonly string[]): Record<string, string> {
