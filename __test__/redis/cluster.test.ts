@@ -231,6 +231,7 @@ describe('a cluster in trouble', () => {
     const cache = open({ commandTimeoutMs: 5_000 })
     await store(cache)
     const lost = await cluster.primaryOf(cache.deriveKey('user', { id: 0 }))
+    const replica = await cluster.replicaOf(lost.server)
     const others = await Promise.all(
       ids.map((id) =>
         lost.observer.exists(cache.deriveKey('user', { id })).then(
@@ -247,6 +248,8 @@ describe('a cluster in trouble', () => {
       expect(await Promise.all(ids.map((id) => cache.put('user', { id }, 'x')))).toEqual(others)
     }
     expect(cache.stats()).toMatchObject({ reconnects: 0, circuit: 'closed' })
+    await replica.observer.configSet('cluster-replica-no-failover', 'no')
+    await eventually('the replica serves', () => cache.put('user', { id: 0 }, 'x'))
   })
 
   test('all nodes stand still: the circuit opens, and storing works again by itself', async () => {

@@ -54,12 +54,13 @@ pub(super) async fn histories_of_primaries(cluster: Link) -> RedisResult<Answers
 }
 
 /// The greatest epoch in which a primary got its slots, as one node sees it: whoever takes over gets a greater one.
-pub(super) async fn newest_epoch(cluster: Link) -> RedisResult<Option<u64>> {
+pub(super) async fn newest_epoch(cluster: Link) -> RedisResult<u64> {
     let anyone = RoutingInfo::SingleNode(SingleNodeRoutingInfo::Random);
     let nodes = text(route(&cluster, cmd("CLUSTER").arg("NODES"), anyone).await?);
     let nodes = nodes.ok_or_else(|| unexpected("not a text"))?;
     let with_slots = nodes.lines().map(fields).filter(|fields| fields.len() > SLOTS_FROM);
-    Ok(with_slots.filter_map(|fields| fields[EPOCH].parse().ok()).max())
+    let epochs = with_slots.filter_map(|fields| fields[EPOCH].parse().ok());
+    Ok(epochs.max().unwrap_or_default())
 }
 
 async fn ask_primaries(cluster: &Link, command: &Cmd) -> RedisResult<Answers> {
