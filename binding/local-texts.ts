@@ -32,9 +32,15 @@ export class LocalTexts {
     if (typeof found !== 'number') {
       return found
     }
-    const known = this.#take(found)
-    const text = known ?? this.#operations.peeked()
-    if (text !== null && (known !== undefined || this.#admits(text.length))) {
+    const known = this.#large.get(found)
+    if (known !== undefined) {
+      // The most recently used is the last.
+      this.#large.delete(found)
+      this.#large.set(found, known)
+      return known
+    }
+    const text = this.#operations.peeked()
+    if (text !== null && this.#admits(text.length)) {
       this.#keep(found, text)
     }
     return text
@@ -52,21 +58,13 @@ export class LocalTexts {
     return this.#turnedAway === 0
   }
 
-  #take(version: number): string | undefined {
-    const text = this.#large.get(version)
-    if (text !== undefined) {
-      this.#large.delete(version)
-      this.#characters -= text.length
-    }
-    return text
-  }
-
   #keep(version: number, text: string): void {
     this.#large.set(version, text)
     this.#characters += text.length
-    for (const oldest of this.#large.keys()) {
+    for (const [oldest, { length }] of this.#large) {
       if (this.#characters <= MOST_CHARACTERS) break
-      this.#take(oldest)
+      this.#large.delete(oldest)
+      this.#characters -= length
     }
   }
 }
