@@ -1,5 +1,6 @@
-import { withArms } from '../arm.ts'
-import { interleave } from '../rounds.ts'
+import { type ArmProcess, withArms } from '../arm.ts'
+import { type Contestant, interleave } from '../rounds.ts'
+import type { Measured } from '../tasks.ts'
 import { type Case, databaseOf, KB, SPEED, speed, withRedis } from './case.ts'
 import { REDIS_PEERS } from './redis.ts'
 
@@ -13,18 +14,22 @@ export const fill: Case = {
     withRedis(async (server) => {
       const described = REDIS_PEERS.map((arm, index) => ({ ...arm, redisUrl: databaseOf(server, index) }))
       return await withArms(described, async (arms) => {
-        const contestants = arms.map((arm) => {
-          let next = 0
-          return {
-            name: arm.name,
-            turn: async () => {
-              const from = next
-              next += ENTRIES
-              return speed(await arm.run('fill', from, next, CONCURRENCY, KB))
-            },
-          }
-        })
-        return [await interleave('1 KB', SPEED, contestants, rounds)]
+        return [await interleave('1 KB', SPEED, fillers(arms, 0, speed), rounds)]
       })
     }),
+}
+
+/** Each fills entries from this one on, other ones in each turn. */
+export function fillers(arms: ArmProcess[], first: number, valuesOf: (measured: Measured) => number[]): Contestant[] {
+  return arms.map((arm) => {
+    let next = first
+    return {
+      name: arm.name,
+      turn: async () => {
+        const from = next
+        next += ENTRIES
+        return valuesOf(await arm.run('fill', from, next, CONCURRENCY, KB))
+      },
+    }
+  })
 }

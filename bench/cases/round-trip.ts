@@ -4,10 +4,10 @@ import type { Metric } from '../results.ts'
 import { type Contestant, interleave } from '../rounds.ts'
 import type { Measured } from '../tasks.ts'
 import { type Case, databaseOf, KB, storeSame, withRedis } from './case.ts'
+import { fillers } from './fill.ts'
 import { CLIENTS } from './redis.ts'
 
 const ENTRIES = 1_000
-const FILLS = 3_000
 const TURN_MILLISECONDS = 200
 const METRICS: Metric[] = [
   { name: 'by the clock, µs each', unit: 'µs', better: 'less', plot: true },
@@ -44,18 +44,9 @@ export const roundTrip: Case = {
           comparisons.push(await interleave(`hits, ${concurrency} at a time`, METRICS, [...readers, threads], rounds))
         }
         await echo.stop()
-        const fillers = arms.map((arm) => {
-          let next = ENTRIES
-          return {
-            name: arm.name,
-            turn: async () => {
-              const from = next
-              next += FILLS
-              return timesOf(await arm.run('fill', from, next, 64, KB))
-            },
-          }
-        })
-        comparisons.push(await interleave('misses and fills, 64 at a time', METRICS, fillers, rounds))
+        comparisons.push(
+          await interleave('misses and fills, 64 at a time', METRICS, fillers(arms, ENTRIES, timesOf), rounds),
+        )
         return comparisons
       })
     }),
