@@ -94,7 +94,10 @@ impl Handle {
 
     /// A value in this process; none where there is no cache, which the read that follows tells.
     fn copy(&self, canonical: &Canonical) -> Option<Versioned> {
-        self.held().ok()?.cache.peek_versioned(canonical)
+        match &self.held {
+            Some(held) => held.cache.peek_versioned(canonical),
+            None => default_cache::current().ok()?.cache.peek_versioned(canonical),
+        }
     }
 
     /// Starts an operation and returns its answer, a rejection, or `undefined` where the answer is still to come.

@@ -117,7 +117,7 @@ impl Cache {
             return None;
         }
         let found = match &self.inner.backend {
-            Backend::Memory(memory) => memory.get_versioned(&self.key(canonical)),
+            Backend::Memory(memory) => memory.get_versioned(&self.inner.signer.digest(canonical)),
             Backend::Redis(redis) => redis.peek(&self.key(canonical)),
         };
         // One that finds nothing is followed by the read that counts as the miss.

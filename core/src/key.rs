@@ -6,7 +6,10 @@ use crate::{
 };
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
-use std::fmt;
+use std::{
+    fmt,
+    hash::{Hash, Hasher},
+};
 
 /// The length of the digest in a key, in hex digits.
 pub const DIGEST_HEX_LENGTH: usize = 64;
@@ -17,11 +20,28 @@ pub const MIN_SECRET_BYTES: usize = 32;
 pub(crate) const PREFIX: &str = "ctx:";
 const HEX_DIGITS: &[u8; 16] = b"0123456789abcdef";
 
+/// The HMAC in a key. It covers the context, so it alone identifies the entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Digest([u8; DIGEST_HEX_LENGTH / 2]);
+
+impl Digest {
+    pub(crate) const fn as_bytes(&self) -> &[u8; DIGEST_HEX_LENGTH / 2] {
+        &self.0
+    }
+}
+
+/// As nothing but its bytes: a table may take the beginning of them for a hash.
+impl Hash for Digest {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        hasher.write(&self.0);
+    }
+}
+
 /// The key of one entry.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Key {
     text: Box<str>,
-    digest: [u8; 32],
+    digest: Digest,
 }
 
 impl Key {
@@ -43,7 +63,7 @@ impl Key {
         }
         Some(Self {
             text: text.into(),
-            digest,
+            digest: Digest(digest),
         })
     }
 
@@ -59,8 +79,9 @@ impl Key {
         &self.text[PREFIX.len()..self.text.len() - DIGEST_HEX_LENGTH - 1]
     }
 
-    /// The digest in the key, as bytes. It covers the context, so it identifies the entry.
-    pub(crate) const fn digest(&self) -> &[u8; 32] {
+    /// The digest in the key.
+    #[must_use]
+    pub const fn digest(&self) -> &Digest {
         &self.digest
     }
 
@@ -111,19 +132,24 @@ impl Signer {
         Ok(Self { keyed })
     }
 
-    /// The key of a call. Costs the hash of its canonical form, one block more, and one allocation.
+    /// The digest in the key of a call. Costs the hash of its canonical form and one block more.
     #[must_use]
-    pub fn key(&self, canonical: &Canonical) -> Key {
+    pub fn digest(&self, canonical: &Canonical) -> Digest {
         let mut mac = self.keyed.clone();
         mac.update(canonical.as_str().as_bytes());
-        let digest: [u8; 32] = mac.finalize().into_bytes().into();
+        Digest(mac.finalize().into_bytes().into())
+    }
 
+    /// The key of a call. Costs its digest, and one allocation.
+    #[must_use]
+    pub fn key(&self, canonical: &Canonical) -> Key {
+        let digest = self.digest(canonical);
         let context = canonical.context();
         let mut text = String::with_capacity(PREFIX.len() + context.len() + 1 + DIGEST_HEX_LENGTH);
         text.push_str(PREFIX);
         text.push_str(context);
         text.push(':');
-        push_hex(&mut text, &digest);
+        push_hex(&mut text, digest.as_bytes());
         Key {
             text: text.into_boxed_str(),
             digest,

@@ -17,7 +17,7 @@ mod sync;
 mod table;
 
 use crate::{
-    key::Key,
+    key::{Digest, Key},
     lease::{LeaseToken, Lookup},
 };
 use bytes::Bytes;
@@ -60,13 +60,13 @@ impl Memory {
     /// The value at a key. Costs no copy of it.
     #[must_use]
     pub fn get(&self, key: &Key) -> Option<Bytes> {
-        self.get_versioned(key).map(|found| found.value)
+        self.get_versioned(key.digest()).map(|found| found.value)
     }
 
-    /// The value at a key, and its version.
+    /// The value at the key with this digest, and its version.
     #[must_use]
-    pub fn get_versioned(&self, key: &Key) -> Option<Versioned> {
-        match self.table().find(key, self.now())? {
+    pub fn get_versioned(&self, digest: &Digest) -> Option<Versioned> {
+        match self.table().find(digest, self.now())? {
             (Content::Value(value), version) => Some(Versioned { value, version }),
             (Content::Lease(_), _) => None,
         }
@@ -78,7 +78,7 @@ impl Memory {
     pub fn lookup(&self, key: &Key, lease_time: Duration) -> Lookup {
         let now = self.now();
         let mut table = self.table();
-        match table.find(key, now) {
+        match table.find(key.digest(), now) {
             Some((Content::Value(value), _)) => return Lookup::Hit(value),
             Some((Content::Lease(token), _)) => return Lookup::Held(token),
             None => {}

@@ -1,7 +1,7 @@
 //! What is under the memory's lock. Time comes in from outside, in nanoseconds.
 
 use crate::{
-    key::{DIGEST_HEX_LENGTH, Key},
+    key::{DIGEST_HEX_LENGTH, Digest, Key},
     lease::LeaseToken,
 };
 use bytes::Bytes;
@@ -35,7 +35,7 @@ pub(super) struct Table {
 }
 
 struct Entry {
-    digest: [u8; 32],
+    digest: Digest,
     content: Content,
     version: u64,
     expires: u64,
@@ -66,19 +66,19 @@ impl Table {
         }
     }
 
-    /// What stands at a key, and its version. This is a use, which keeps the entry from eviction.
-    pub(super) fn find(&mut self, key: &Key, now: u64) -> Option<(Content, u64)> {
-        let entry = self.cache.get(&Digest(key.digest()))?;
+    /// What stands at the key with this digest, and its version. This is a use, which keeps the entry from eviction.
+    pub(super) fn find(&mut self, digest: &Digest, now: u64) -> Option<(Content, u64)> {
+        let entry = self.cache.get(digest)?;
         if now < entry.expires {
             return Some((entry.content.clone(), entry.version));
         }
-        self.remove(key);
+        self.remove(digest);
         None
     }
 
     /// Whether just this lease stands at a key.
     pub(super) fn stands(&self, key: &Key, token: &LeaseToken, now: u64) -> bool {
-        self.cache.peek(&Digest(key.digest())).is_some_and(|entry| {
+        self.cache.peek(key.digest()).is_some_and(|entry| {
             now < entry.expires && matches!(&entry.content, Content::Lease(standing) if standing == token)
         })
     }
@@ -102,7 +102,7 @@ impl Table {
         }
         // An entry that takes another's place can be the next to evict, if it is heavier than what it replaces. It is
         // no less welcome than one at a new key, which is always let in: forgotten, it comes back as a new one.
-        self.cache.remove(&Digest(key.digest()));
+        self.cache.remove(key.digest());
         self.insert(&entry)
     }
 
@@ -127,14 +127,14 @@ impl Table {
 
     /// Deletes a key, and returns whether anything stood there.
     pub(super) fn delete(&mut self, key: &Key, now: u64) -> bool {
-        self.remove(key).is_some_and(|entry| now < entry.expires)
+        self.remove(key.digest()).is_some_and(|entry| now < entry.expires)
     }
 
     /// Deletes all keys of a context, and returns how many stood there.
     pub(super) fn delete_context(&mut self, context: &str, now: u64) -> u64 {
         let members = self.contexts.remove(context).unwrap_or_default();
         for entry in &members {
-            self.cache.remove(&Digest(&entry.digest));
+            self.cache.remove(&entry.digest);
         }
         count_standing(members.iter(), now)
     }
@@ -152,8 +152,8 @@ impl Table {
         self.cache.weight()
     }
 
-    fn remove(&mut self, key: &Key) -> Option<Arc<Entry>> {
-        let (_, entry) = self.cache.remove(&Digest(key.digest()))?;
+    fn remove(&mut self, digest: &Digest) -> Option<Arc<Entry>> {
+        let (_, entry) = self.cache.remove(digest)?;
         self.leave_context(&entry);
         Some(entry)
     }
@@ -201,22 +201,13 @@ impl Eq for Held {}
 
 impl Hash for Held {
     fn hash<H: Hasher>(&self, hasher: &mut H) {
-        Digest(&self.0.digest).hash(hasher);
+        self.0.digest.hash(hasher);
     }
 }
 
-/// The HMAC in a key. It covers the context, so it alone identifies the entry.
-struct Digest<'a>(&'a [u8; 32]);
-
-impl Equivalent<Held> for Digest<'_> {
+impl Equivalent<Held> for Digest {
     fn equivalent(&self, held: &Held) -> bool {
-        *self.0 == held.0.digest
-    }
-}
-
-impl Hash for Digest<'_> {
-    fn hash<H: Hasher>(&self, hasher: &mut H) {
-        hasher.write(self.0);
+        *self == held.0.digest
     }
 }
 

@@ -51,7 +51,7 @@ impl LocalTier {
 
     pub fn get(&self, key: &Key) -> Option<Versioned> {
         if self.is_trusted() {
-            self.copies.get_versioned(key)
+            self.copies.get_versioned(key.digest())
         } else {
             None
         }

@@ -90,7 +90,7 @@ impl Pair {
         let expires = self.now + time;
         let stored = self.table.store(&self.keys[key], content, expires);
         assert_eq!(stored, self.fits(key, bytes.len()));
-        assert_eq!(stored, self.table.cache.contains_key(&Digest(self.keys[key].digest())));
+        assert_eq!(stored, self.table.cache.contains_key(self.keys[key].digest()));
         if stored {
             self.model.insert(key, (bytes, expires));
         } else {
@@ -103,7 +103,7 @@ impl Pair {
             Operation::Find(key) => {
                 let found = self
                     .table
-                    .find(&self.keys[key], self.now)
+                    .find(self.keys[key].digest(), self.now)
                     .map(|(content, _)| bytes_of(&content));
                 assert_eq!(found.as_ref(), self.standing(key).map(|(bytes, _)| bytes));
             }
@@ -160,7 +160,7 @@ impl Pair {
         let mut held = BTreeSet::new();
         let mut weight = 0;
         for (index, key) in self.keys.iter().enumerate() {
-            match self.table.cache.peek(&Digest(key.digest())) {
+            match self.table.cache.peek(key.digest()) {
                 Some(entry) => {
                     assert_eq!(self.model.get(&index), Some(&(bytes_of(&entry.content), entry.expires)));
                     weight += Weight.weight(&Held(Arc::clone(entry)), entry);
@@ -214,8 +214,8 @@ fn what_has_expired_is_absent() {
     let mut pair = Pair::new();
     pair.store_value(0, 10, 5);
     let key = pair.keys[0].clone();
-    assert!(pair.table.find(&key, 4).is_some());
-    assert!(pair.table.find(&key, 5).is_none());
+    assert!(pair.table.find(key.digest(), 4).is_some());
+    assert!(pair.table.find(key.digest(), 5).is_none());
     assert_eq!(pair.table.entries(), 0);
 
     let token = LeaseToken::new().unwrap();
