@@ -310,8 +310,29 @@ function writeCall(context: unknown, params: unknown, scope: unknown): string {
   if (scope === undefined) {
     return canonicalForm(context, params, undefined, undefined)
   }
-  const { userId, rev } = readOptions('scope', scope, SCOPE_NAMES)
+  const { userId, rev } = readCommonScope(scope) ?? readOptions('scope', scope, SCOPE_NAMES)
   return canonicalForm(context, params, userId, rev)
+}
+
+/**
+ * What `readOptions` makes of most scopes, in a fraction of its time, since each name stands where it is looked for;
+ * `undefined` for what it must look at.
+ */
+function readCommonScope(scope: unknown): Options<(typeof SCOPE_NAMES)[number]> | undefined {
+  try {
+    if (!isObject(scope) || 'userId' in Object.prototype || 'rev' in Object.prototype) {
+      return undefined
+    }
+    for (const name of Object.keys(scope)) {
+      if (name !== 'userId' && name !== 'rev') {
+        return undefined
+      }
+    }
+    const { userId, rev } = scope as Scope
+    return { userId, rev }
+  } catch {
+    return undefined
+  }
 }
 
 type Options<Name extends string> = { readonly [name in Name]?: unknown }

@@ -13,13 +13,20 @@ const LONGEST = MOST_CHARACTERS / 8
  */
 const ONE_IN = 32
 
+interface Kept {
+  readonly text: string
+  /** Whether it was asked for since it was kept, or since it was last spared. */
+  isUsed: boolean
+}
+
 /**
- * Large texts are made once and kept for the next hits, the most recently used of them: V8 takes longer to make one than
- * all else of a hit takes. Each is kept by the version of its value, so that it is found only where that value is.
+ * Large texts are made once and kept for the next hits: V8 takes longer to make one than all else of a hit takes. Each is
+ * kept by the version of its value, so that it is found only where that value is. The first to go is the oldest that was
+ * not asked for; one that was is spared once (CLOCK), which costs a hit less than to say that it is the newest now.
  */
 export class LocalTexts {
   readonly #operations: Pick<CacheOperations, 'peek' | 'peeked'>
-  readonly #large = new Map<number, string>()
+  readonly #large = new Map<number, Kept>()
   #characters = 0
   #turnedAway = 0
 
@@ -34,10 +41,8 @@ export class LocalTexts {
     }
     const known = this.#large.get(found)
     if (known !== undefined) {
-      // The most recently used is the last.
-      this.#large.delete(found)
-      this.#large.set(found, known)
-      return known
+      known.isUsed = true
+      return known.text
     }
     const text = this.#operations.peeked()
     if (text !== null && this.#admits(text.length)) {
@@ -59,12 +64,18 @@ export class LocalTexts {
   }
 
   #keep(version: number, text: string): void {
-    this.#large.set(version, text)
     this.#characters += text.length
-    for (const [oldest, { length }] of this.#large) {
+    for (const [oldest, kept] of this.#large) {
       if (this.#characters <= MOST_CHARACTERS) break
       this.#large.delete(oldest)
-      this.#characters -= length
+      if (kept.isUsed) {
+        // The loop comes to it again, after all others.
+        kept.isUsed = false
+        this.#large.set(oldest, kept)
+      } else {
+        this.#characters -= kept.text.length
+      }
     }
+    this.#large.set(version, { text, isUsed: false })
   }
 }
