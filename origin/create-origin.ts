@@ -119,7 +119,15 @@ function makeService<User extends Identity>(options: OriginOptions<User>): Servi
       throw new TypeError(`options.limits.${name} is an integer from 0 to ${LARGEST_TIMER}`)
     }
   }
-  return { cache, registry: new Registry(), authenticate, basePath, limits: { bodyBytes, waitMs, loadMs }, onError }
+  return {
+    cache,
+    registry: new Registry(),
+    authenticate,
+    contextsPath: `${basePath}/ctx/`,
+    callPath: `${basePath}/call/`,
+    limits: { bodyBytes, waitMs, loadMs },
+    onError,
+  }
 }
 
 /** A longer timer fires at once. */

@@ -42,7 +42,10 @@ export interface Service {
   readonly authenticate: (
     request: RequestHead,
   ) => Identity | null | undefined | PromiseLike<Identity | null | undefined>
-  readonly basePath: string
+  /** `{base}/ctx/`: a context's name and a slash follow. */
+  readonly contextsPath: string
+  /** `{base}/call/` */
+  readonly callPath: string
   readonly limits: { readonly bodyBytes: number; readonly waitMs: number; readonly loadMs: number }
   /** Told of every failure that is the server's own. */
   readonly onError: (error: unknown) => void
@@ -148,31 +151,26 @@ export function unauthenticated(): HttpError {
 }
 
 function route(service: Service, request: OriginRequest): MaybePromise<Answer> {
-  const [path, query] = splitTarget(request.target)
-  if (path.startsWith(service.basePath)) {
-    const rest = path.slice(service.basePath.length)
-    const name = contextIn(rest)
-    if (name !== null) {
-      return wrongMethod(request, READING) ?? handleContextFetch(service, name, query, request)
+  const { contextsPath, callPath } = service
+  const { target } = request
+  const question = target.indexOf('?')
+  const pathEnd = question < 0 ? target.length : question
+  if (target.startsWith(contextsPath)) {
+    const slash = target.indexOf('/', contextsPath.length)
+    if (slash > contextsPath.length && slash === pathEnd - 1) {
+      const name = target.slice(contextsPath.length, slash)
+      return wrongMethod(request, READING) ?? handleContextFetch(service, name, target.slice(pathEnd + 1), request)
     }
-    if (rest === '/call/') {
-      return (
-        wrongMethod(request, CALLING) ??
-        andThen(readJson(service, request), (body) => handleMutationCall(service, body, request))
-      )
-    }
+  }
+  if (pathEnd === callPath.length && target.startsWith(callPath)) {
+    return (
+      wrongMethod(request, CALLING) ??
+      andThen(readJson(service, request), (body) => handleMutationCall(service, body, request))
+    )
   }
   throw new HttpError(404, 'not_found', 'There is nothing at this address.')
 }
 
-/** The name in `/ctx/{name}/`. */
-function contextIn(path: string): string | null {
-  if (!path.startsWith(CONTEXTS) || !path.endsWith('/')) return null
-  const name = path.slice(CONTEXTS.length, -1)
-  return name === '' || name.includes('/') ? null : name
-}
-
-const CONTEXTS = '/ctx/'
 const READING = ['GET', 'HEAD']
 const CALLING = ['POST']
 
@@ -267,9 +265,4 @@ function refuse(service: Service, error: unknown, headers: Record<string, string
     // A hook that throws, or an HttpError whose details are not JSON, must not take the response with it.
     return failure(defect instanceof HttpError ? null : defect, headers)
   }
-}
-
-function splitTarget(target: string): [path: string, query: string] {
-  const question = target.indexOf('?')
-  return question < 0 ? [target, ''] : [target.slice(0, question), target.slice(question + 1)]
 }

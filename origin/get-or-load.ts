@@ -40,7 +40,7 @@ export interface Entry {
   readonly cache: OriginCache
   readonly context: string
   readonly params: Params
-  readonly scope: Scope
+  readonly scope: Scope | undefined
   readonly ttl: number | undefined
   readonly waitMs: number
   readonly loadMs: number

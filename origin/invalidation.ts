@@ -115,8 +115,8 @@ async function makePurge(cache: OriginCache, { context, params, userId }: Purge)
 }
 
 /** The scope of an entry of a context, for reading as for purging. */
-export function scopeOf(context: Context, userId: UserId | null): Scope {
-  return { userId, rev: context.rev }
+export function scopeOf({ rev }: Context, userId: UserId | null): Scope | undefined {
+  return userId === null && rev === 0 ? undefined : { userId, rev }
 }
 
 /** Leaves out what a purge of the whole context covers, and what is there twice. */

@@ -32,13 +32,13 @@ export interface ManifestMutation {
 /** `protocol.md` §2. */
 const DEFAULT_TTL = 86_400
 
-export function makeManifest({ registry, basePath }: Service): Manifest {
+export function makeManifest({ registry, contextsPath, callPath }: Service): Manifest {
   return {
     version: 1,
     namesEntries: true,
-    call: `${basePath}/call/`,
+    call: callPath,
     contexts: sorted(registry.contexts, ({ name, parameters, rev, ttl, cached, auth }) => ({
-      endpoints: [`${basePath}/ctx/${name}/`],
+      endpoints: [`${contextsPath}${name}/`],
       params: parameters.names,
       rev,
       ttl: cached ? (ttl ?? DEFAULT_TTL) : 0,

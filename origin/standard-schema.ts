@@ -27,7 +27,9 @@ interface Validated {
 /** Runs a schema. An output that is not an object is a defect of the schema. */
 export function check(schema: ObjectSchema, input: unknown): MaybePromise<Result> {
   return andThen(schema['~standard'].validate(input), (result: Validated) => {
-    const { value, issues } = pick(result, ['value', 'issues'])
+    // As `pick` alone would, in a fraction of its time.
+    const isInherited = 'value' in Object.prototype || 'issues' in Object.prototype
+    const { value, issues } = isInherited ? pick(result, ['value', 'issues']) : result
     if (issues !== undefined) return { value: null, issues }
     if (typeof value !== 'object' || value === null) {
       throw new TypeError('the output of a schema of parameters or arguments must be an object')

@@ -1,3 +1,4 @@
+import fc from 'fast-check'
 import * as v from 'valibot'
 import { describe, expect, test, vi } from 'vitest'
 import { z } from 'zod'
@@ -129,6 +130,38 @@ describe.each(['fetch', 'node'] as const)('contexts through %s', (transport) => 
     const values = { '?q=a+b%2B': 'a b+', '?q=%C3%A9': 'é', '?q=': '', '?q': '', '?%71=x=y&': 'x=y' }
     for (const [query, value] of Object.entries(values)) {
       expect((await send(`/api/mizan/ctx/search/${query}`)).json.results).toBe(value)
+    }
+  })
+
+  test('queries are read as URLSearchParams reads them', async () => {
+    const params = z.object({ a: z.string().optional(), bc: z.string().optional() })
+    const send = await open((origin) => origin.context('search', { params, functions: { results: (read) => read } }))
+    const piece = fc.constantFrom('a', 'bc', 'd', '=', '&', '+', '%61', '%62c', '%3D', '%26', '%2B', '%C3%A9')
+    const property = fc.asyncProperty(fc.array(piece, { maxLength: 12 }), async (pieces) => {
+      const query = pieces.join('')
+      const read = new URLSearchParams(query)
+      const { status, json } = await send(`/api/mizan/ctx/search/?${query}`)
+      if (read.getAll('a').length > 1 || read.getAll('bc').length > 1) {
+        expect([status, json.error.code]).toEqual([400, 'duplicate_parameter'])
+      } else {
+        const given = Object.entries({ a: read.get('a'), bc: read.get('bc') }).filter(([, value]) => value !== null)
+        expect(json.results).toEqual(Object.fromEntries(given))
+      }
+    })
+    await fc.assert(property, { numRuns: 500 })
+  })
+
+  test('a body of whatever size and letters arrives as it is', async () => {
+    const params = z.object({ length: z.coerce.number(), letter: z.string() })
+    const page = ({ length, letter }: z.infer<typeof params>) => letter.repeat(length)
+    const send = await open((origin) => origin.context('page', { params, functions: { page } }))
+    for (const length of [0, 16_000, 16_373, 16_374, 70_000]) {
+      for (const letter of ['a', 'é', '😀']) {
+        const path = `/api/mizan/ctx/page/?length=${length}&letter=${encodeURIComponent(letter)}`
+        const first = await send(path)
+        expect(first.text).toBe(JSON.stringify({ page: letter.repeat(length) }))
+        expect((await untilHit(send, path)).text).toBe(first.text)
+      }
     }
   })
 
