@@ -12,11 +12,14 @@ import { z } from 'zod'
 import { Cache } from './built.ts'
 import { SECRET } from './entries.ts'
 import { deriveCacheKey } from './port.ts'
+import { PortCache } from './port-cache.ts'
 
 /** As `built.ts`. */
 const { createOrigin }: typeof origins = await import(new URL('../dist/origin.mjs', import.meta.url).href)
 
 const [arm = '', bytes = '', redisUrl = ''] = process.argv.slice(2)
+
+const TTL = 86_400
 
 const parameters = z.object({ document_id: z.coerce.number().int() })
 
@@ -34,11 +37,17 @@ function constant(encode: (text: string) => string | Buffer): Handler {
   return (_request, response) => send(response, body, 'mizan; hit')
 }
 
-/** The dispatch of a context as one writes it by hand, on the hand-written key and ioredis. */
-function port(): Handler {
-  // The faster of its ways: the commands of one tick travel together. The key is the origin's too, the database is not:
-  // a lease stands where this expects a body.
-  const redis = new Redis(redisUrl, { enableAutoPipelining: true, db: 1 })
+/**
+ * The faster way of ioredis: the commands of one tick travel together. The keys are the origin's too, the database is
+ * not: a lease stands where the port expects a body.
+ */
+function redisOfPort(database: number): Redis {
+  return new Redis(redisUrl, { enableAutoPipelining: true, db: database })
+}
+
+/** No dispatch to speak of: one route, on the hand-written key and ioredis. */
+function byHand(): Handler {
+  const redis = redisOfPort(2)
   return async (request, response) => {
     const { pathname, searchParams } = new URL(request.url ?? '', 'http://localhost')
     const params = parameters.safeParse(Object.fromEntries(searchParams))
@@ -49,13 +58,17 @@ function port(): Handler {
     const key = deriveCacheKey(SECRET, 'document', params.data)
     const stored = await redis.get(key)
     const body = stored ?? JSON.stringify({ document: loadDocument(params.data.document_id) })
-    if (stored === null) await redis.set(key, body, 'EX', 86_400)
+    if (stored === null) await redis.set(key, body, 'EX', TTL)
     send(response, body, stored === null ? 'mizan; fwd=miss' : 'mizan; hit')
   }
 }
 
 function ours(options: Partial<addon.CacheOptions>): Handler {
-  const origin = createOrigin({ cache: new Cache({ secret: SECRET, ...options }) })
+  return dispatchOn(new Cache({ secret: SECRET, ...options }))
+}
+
+function dispatchOn(cache: origins.OriginCache): Handler {
+  const origin = createOrigin({ cache })
   origin.context('document', {
     params: parameters,
     functions: { document: ({ document_id }) => loadDocument(document_id) },
@@ -72,13 +85,14 @@ function send(response: ServerResponse, body: string | Buffer, cacheStatus: stri
     'Cache-Control': 'no-store',
     'Content-Length': length,
   })
-  response.end(body, length === body.length ? 'latin1' : 'utf8')
+  response.end(body, length > 16_384 ? 'ascii' : 'latin1')
 }
 
 const handlers: Record<string, () => Handler> = {
   text: () => constant((text) => text),
   bytes: () => constant((text) => Buffer.from(text)),
-  port,
+  port: () => dispatchOn(new PortCache(SECRET, redisOfPort(1), TTL)),
+  'by hand': byHand,
   memory: () => ours({}),
   redis: () => ours({ redisUrl, local: false }),
   copies: () => ours({ redisUrl }),
