@@ -89,7 +89,7 @@ impl World {
         let copy = self.local.get(&self.key);
         let version = self.server.lock().unwrap().version;
         assert!(
-            copy.is_none_or(|copy| copy[0] == version),
+            copy.is_none_or(|copy| copy.value[0] == version),
             "a copy is older than what Redis has"
         );
     }
