@@ -11,6 +11,8 @@ import { Redis } from 'ioredis'
 import { z } from 'zod'
 import { Cache } from './built.ts'
 import { SECRET } from './entries.ts'
+import { FASTEST } from './peers/ioredis.ts'
+import { TTL } from './peers/peer.ts'
 import { deriveCacheKey } from './port.ts'
 import { PortCache } from './port-cache.ts'
 
@@ -18,8 +20,6 @@ import { PortCache } from './port-cache.ts'
 const { createOrigin }: typeof origins = await import(new URL('../dist/origin.mjs', import.meta.url).href)
 
 const [arm = '', bytes = '', redisUrl = ''] = process.argv.slice(2)
-
-const TTL = 86_400
 
 const parameters = z.object({ document_id: z.coerce.number().int() })
 
@@ -37,17 +37,14 @@ function constant(encode: (text: string) => string | Buffer): Handler {
   return (_request, response) => send(response, body, 'mizan; hit')
 }
 
-/**
- * The faster way of ioredis: the commands of one tick travel together. The keys are the origin's too, the database is
- * not: a lease stands where the port expects a body.
- */
-function redisOfPort(database: number): Redis {
-  return new Redis(redisUrl, { enableAutoPipelining: true, db: database })
+/** The keys are the origin's too, the database is not: a lease stands where the port expects a body. */
+function redisOfPort(): Redis {
+  return new Redis(redisUrl, { ...FASTEST, db: 1 })
 }
 
 /** No dispatch to speak of: one route, on the hand-written key and ioredis. */
 function byHand(): Handler {
-  const redis = redisOfPort(2)
+  const redis = redisOfPort()
   return async (request, response) => {
     const { pathname, searchParams } = new URL(request.url ?? '', 'http://localhost')
     const params = parameters.safeParse(Object.fromEntries(searchParams))
@@ -76,7 +73,7 @@ function dispatchOn(cache: origins.OriginCache): Handler {
   return origin.node
 }
 
-/** The headers of the origin, and its way to write them. */
+/** The headers of the origin, and its way to write bodies that are ASCII, as these are. */
 function send(response: ServerResponse, body: string | Buffer, cacheStatus: string): void {
   const length = Buffer.byteLength(body)
   response.writeHead(200, {
@@ -91,7 +88,7 @@ function send(response: ServerResponse, body: string | Buffer, cacheStatus: stri
 const handlers: Record<string, () => Handler> = {
   text: () => constant((text) => text),
   bytes: () => constant((text) => Buffer.from(text)),
-  port: () => dispatchOn(new PortCache(SECRET, redisOfPort(1), TTL)),
+  port: () => dispatchOn(new PortCache(SECRET, redisOfPort())),
   'by hand': byHand,
   memory: () => ours({}),
   redis: () => ours({ redisUrl, local: false }),

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import type * as origins from '@mizan/cache/origin'
 import type { Redis } from 'ioredis'
+import { TTL } from './peers/peer.ts'
 import { deriveCacheKey, type ParamValue } from './port.ts'
 
 type Params = Record<string, ParamValue> | null
@@ -15,12 +16,10 @@ const LEASE_MS = 10_000
 export class PortCache implements origins.OriginCache {
   readonly #secret: string
   readonly #redis: Redis
-  readonly #ttl: number
 
-  constructor(secret: string, redis: Redis, ttl: number) {
+  constructor(secret: string, redis: Redis) {
     this.#secret = secret
     this.#redis = redis
-    this.#ttl = ttl
   }
 
   deriveKey(context: string, params: Params, scope?: Scope): string {
@@ -47,7 +46,7 @@ export class PortCache implements origins.OriginCache {
     options: origins.Scope & { ttl?: number; lease?: string | null } = {},
   ): Promise<boolean> {
     const key = this.deriveKey(context, params, options)
-    const { ttl = this.#ttl, lease = null } = options
+    const { ttl = TTL, lease = null } = options
     if (lease !== null && (await this.#redis.get(leaseOf(key))) !== lease) return false
     await this.#redis.multi().set(key, value, 'EX', ttl).unlink(leaseOf(key)).exec()
     return true
