@@ -1,7 +1,8 @@
 //! How operations that have to wait end in JavaScript: each under the number that its promise is known by there.
 //!
 //! They begin together, when JavaScript says so: those of one turn wake the runtime's thread once, and what they send to
-//! Redis goes out in one piece.
+//! Redis goes out in one piece. They begin in the order in which they were called, over all turns: a purge that overtook
+//! a value would leave it where it was to be deleted.
 //!
 //! Events of the caches that an environment opened reach it by the same way.
 //!
@@ -13,6 +14,7 @@
 
 use std::{
     cell::RefCell,
+    collections::VecDeque,
     ffi::c_void,
     mem,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -43,11 +45,14 @@ use crate::{
 pub struct Completions {
     settle: Kept,
     shared: Arc<Shared>,
-    to_begin: RefCell<Vec<Pin<Box<dyn Future<Output = ()> + Send>>>>,
+    to_begin: RefCell<Operations>,
 }
+
+type Operations = Vec<Pin<Box<dyn Future<Output = ()> + Send>>>;
 
 #[derive(Default)]
 struct Shared {
+    begun: Mutex<VecDeque<Operations>>,
     list: Mutex<List>,
     /// None before an operation had to wait, and once the environment is being torn down.
     wake_up: Mutex<Option<WakeUp>>,
@@ -75,6 +80,10 @@ struct WakeUp(sys::napi_threadsafe_function);
 unsafe impl Send for WakeUp {}
 
 impl Shared {
+    fn lock_begun(&self) -> MutexGuard<'_, VecDeque<Operations>> {
+        self.begun.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn lock(&self) -> MutexGuard<'_, List> {
         self.list.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -174,7 +183,13 @@ impl Completions {
         if operations.is_empty() {
             return;
         }
-        runtime().spawn(run_together(operations));
+        self.shared.lock_begun().push_back(operations);
+        let shared = Arc::clone(&self.shared);
+        runtime().spawn(async move {
+            // Not those that this task was spawned for: the runtime may take a newer task first.
+            let oldest = shared.lock_begun().pop_front();
+            run_together(oldest.unwrap_or_default()).await;
+        });
     }
 
     fn make_wake_up(&self, env: Env<'_>) -> Outcome<()> {

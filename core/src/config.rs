@@ -29,7 +29,7 @@ pub const DEFAULT_MAX_IN_FLIGHT: usize = 10_000;
 /// The largest value that Redis can hold.
 const MAX_VALUE_BYTES: usize = 512 * 1024 * 1024;
 const MAX_TIMEOUT: Duration = Duration::from_secs(600);
-const MAX_IN_FLIGHT: usize = 1_000_000;
+pub(crate) const MAX_IN_FLIGHT: usize = 1_000_000;
 /// The largest integer that JavaScript's numbers count to without a gap.
 const MAX_SAFE_INTEGER: f64 = 9_007_199_254_740_991.0;
 

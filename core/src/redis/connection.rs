@@ -17,7 +17,7 @@ use std::{
 
 use ::redis::{ErrorKind, RedisError, RedisResult, ServerErrorKind, cmd};
 use tokio::{
-    sync::{Notify, watch},
+    sync::{Mutex, Notify, watch},
     time::{Instant, error::Elapsed, sleep, timeout, timeout_at},
 };
 
@@ -73,6 +73,9 @@ pub(super) struct Connection {
     command_timeout: Duration,
     connect_timeout: Duration,
     state: watch::Sender<State>,
+    /// Held by whoever takes the link, so that those who wait for the first one go on in the order of their calls, and
+    /// nobody goes before them.
+    turn: Mutex<()>,
     /// The newest link that was found broken; the task drops the link when it is this one.
     broken: watch::Sender<u64>,
     started: AtomicBool,
@@ -103,6 +106,15 @@ impl State {
             Self::Connecting => Circuit::Connecting,
             Self::Up(_) => Circuit::Closed,
             Self::Down | Self::Closed => Circuit::Open,
+        }
+    }
+
+    /// The link, or that there is none; nothing while the first one is still to come.
+    fn link(&self) -> Option<Result<NumberedLink, Failure>> {
+        match self {
+            Self::Idle | Self::Connecting => None,
+            Self::Up(link) => Some(Ok(link.clone())),
+            Self::Down | Self::Closed => Some(Err(Failure::Unavailable)),
         }
     }
 }
@@ -151,6 +163,7 @@ impl Connection {
             command_timeout,
             connect_timeout,
             state: watch::Sender::new(State::Idle),
+            turn: Mutex::default(),
             broken: watch::Sender::new(0),
             started: AtomicBool::new(false),
             unanswered: AtomicU32::new(0),
@@ -276,24 +289,23 @@ impl Connection {
 
     /// The link of this moment, or the first one once it stands.
     async fn link(&self, deadline: Instant) -> Result<NumberedLink, Failure> {
-        match &*self.state.borrow() {
-            State::Up(link) => return Ok(link.clone()),
-            State::Down | State::Closed => return Err(Failure::Unavailable),
-            State::Idle | State::Connecting => {}
+        if let Ok(_turn) = self.turn.try_lock()
+            && let Some(link) = self.state.borrow().link()
+        {
+            return link;
         }
-        let mut state = self.state.subscribe();
-        let settled = state.wait_for(|state| !matches!(state, State::Idle | State::Connecting));
-        match timeout_at(deadline, settled).await {
-            Ok(Ok(state)) => match &*state {
-                State::Up(link) => Ok(link.clone()),
-                _ => Err(Failure::Unavailable),
-            },
-            Ok(Err(_)) => Err(Failure::Unavailable),
-            Err(_) => {
-                self.counters.timeouts.increment();
-                Err(Failure::TimedOut)
-            }
-        }
+        let in_turn = async {
+            let _turn = self.turn.lock().await;
+            let mut state = self.state.subscribe();
+            let settled = state.wait_for(|state| state.link().is_some()).await;
+            settled.map_or(Err(Failure::Unavailable), |state| {
+                state.link().unwrap_or(Err(Failure::Unavailable))
+            })
+        };
+        timeout_at(deadline, in_turn).await.unwrap_or_else(|_| {
+            self.counters.timeouts.increment();
+            Err(Failure::TimedOut)
+        })
     }
 
     async fn run_until<T, F>(

@@ -22,12 +22,12 @@ use tokio::{
 
 use super::local_tier::LocalTier;
 use crate::{
-    config::{RedisConfig, Topology},
+    config::{MAX_IN_FLIGHT, RedisConfig, Topology},
     error::{Error, ErrorCode},
 };
 
-/// How many messages may wait for the socket before senders wait too.
-const WRITE_QUEUE: usize = 1_024;
+/// More commands than may be under way: a sender that has to wait for room can be overtaken once there is some.
+const WRITE_QUEUE: usize = 2 * MAX_IN_FLIGHT;
 
 /// How many commands may be under way on one node of a cluster. Its queue holds 50 messages, and while the `redis` crate
 /// asks for the slots it lets nobody else go on, not even who was just given a place in a queue. A place must always be

@@ -380,9 +380,13 @@ async fn closing_waits_for_purges_that_are_under_way() {
     for id in 0..1_000 {
         assert!(put(&closing, &call("user", id)).await);
     }
+    server.pause();
     let purge = tokio::spawn(closing.purge(Purge::Context("user")));
     until("the purge to be under way", async || closing.stats().in_flight > 0).await;
-    closing.close().await;
+    let close = tokio::spawn(closing.close());
+    server.resume();
+    close.await.expect("no panic");
+    assert_eq!(closing.stats().in_flight, 0);
     assert_eq!(purge.await.expect("no panic"), Ok(1_000));
     assert_eq!(other.clear().await, Ok(0));
 }
