@@ -1,6 +1,6 @@
 /** The Worker: a module handler over a manifest and an origin. */
 
-import { pick } from '../binding/pick.ts'
+import { pick } from '../common/pick.ts'
 import { answerContext } from './context-request.ts'
 import { codedError } from './errors.ts'
 import { type Exchange, isMizan } from './exchange.ts'

@@ -8,7 +8,7 @@ import {
   type JWTVerifyGetKey,
   jwtVerify,
 } from 'jose'
-import { pick } from '../binding/pick.ts'
+import { pick } from '../common/pick.ts'
 import { codedError } from './errors.ts'
 import { longSecretBytes } from './signer.ts'
 

@@ -1,6 +1,6 @@
 /** What the origin's manifest (`protocol.md` §7) tells the Worker. */
 
-import { pick } from '../binding/pick.ts'
+import { pick } from '../common/pick.ts'
 import { isContext } from './canonical.ts'
 import { codedError } from './errors.ts'
 

@@ -1,4 +1,4 @@
-import { pick } from '../binding/pick.ts'
+import { pick } from '../common/pick.ts'
 import type { ContextDefinition, Identity, MutationDefinition } from './definitions.ts'
 import type { RequestHead, Service } from './dispatch.ts'
 import { execute, unauthenticated } from './dispatch.ts'

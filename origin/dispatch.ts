@@ -1,4 +1,4 @@
-import { pick } from '../binding/pick.ts'
+import { pick } from '../common/pick.ts'
 import { type Answer, answer, errorBody, failure } from './answer.ts'
 import { deterministicJson } from './bundle.ts'
 import { cacheStatus } from './cache-status.ts'

@@ -1,4 +1,4 @@
-import { pick } from '../binding/pick.ts'
+import { pick } from '../common/pick.ts'
 import type { Outcome } from './cache-status.ts'
 import { HttpError } from './http-errors.ts'
 import type { MaybePromise } from './maybe-promise.ts'

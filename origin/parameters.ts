@@ -1,4 +1,4 @@
-import { BareObject } from '../binding/bare-object.ts'
+import { BareObject } from '../common/bare-object.ts'
 import { HttpError } from './http-errors.ts'
 import { andThen, type MaybePromise } from './maybe-promise.ts'
 import type { Params } from './origin-cache.ts'

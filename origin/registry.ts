@@ -1,4 +1,4 @@
-import { pick } from '../binding/pick.ts'
+import { pick } from '../common/pick.ts'
 import { compareCodePoints } from './code-points.ts'
 import type {
   Affected,

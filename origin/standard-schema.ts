@@ -1,5 +1,5 @@
 import type { StandardJSONSchemaV1, StandardSchemaV1 } from '@standard-schema/spec'
-import { pick } from '../binding/pick.ts'
+import { pick } from '../common/pick.ts'
 import { HttpError } from './http-errors.ts'
 import { andThen, type MaybePromise } from './maybe-promise.ts'
 

@@ -1,6 +1,6 @@
 //! N-API bindings of the Mizan cache: they convert values and delegate to `mizan-cache-core`.
 //!
-//! The module has one function, `attach(settle)`, which returns all others; `binding/native.ts` declares their types.
+//! The module has one function, `attach(settle)`, which returns all others; `cache/native.ts` declares their types.
 //! Loading it starts no thread, and nothing here keeps a process alive but operations that are under way.
 
 mod answer;

@@ -5,7 +5,7 @@
 
 import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
 import { z } from 'zod'
-import { Cache } from '../../binding/index.ts'
+import { Cache } from '../../cache/index.ts'
 import { createOrigin, formatInvalidation, parseInvalidation } from '../../origin/index.ts'
 import { type Edge, SECRET, startEdge } from '../edge/support/edge.ts'
 import { listen } from '../origin/support.ts'

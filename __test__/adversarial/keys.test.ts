@@ -1,7 +1,7 @@
 /** Attacks on keys: by what a call is made of, to be given an entry that belongs to another call. */
 
 import { describe, expect, test } from 'vitest'
-import { type Cache, deriveCacheKey, type Params } from '../../binding/index.ts'
+import { type Cache, deriveCacheKey, type Params } from '../../cache/index.ts'
 import { deriveCacheKey as deriveAtTheEdge } from '../../edge/index.ts'
 import { getOrLoad } from '../../origin/index.ts'
 import { BACKENDS, onBackend, openCache, SECRET } from '../origin/support.ts'

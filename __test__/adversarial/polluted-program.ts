@@ -6,7 +6,7 @@
 
 import { readdirSync, readFileSync } from 'node:fs'
 import { setImmediate as nextTurn } from 'node:timers/promises'
-import { Cache, cacheGet, cachePurge, cachePut, configureCache, deriveCacheKey } from '../../binding/index.ts'
+import { Cache, cacheGet, cachePurge, cachePut, configureCache, deriveCacheKey } from '../../cache/index.ts'
 import { createEdgeWorker, identifyJwt } from '../../edge/index.ts'
 import { createOrigin, getOrLoad, type ObjectSchema, type Origin } from '../../origin/index.ts'
 import { signIn } from '../edge/support/edge.ts'
@@ -147,7 +147,7 @@ async function round(): Promise<string[]> {
 function names(): string[] {
   const root = new URL('../../', import.meta.url)
   const found = new Set<string>()
-  for (const directory of ['binding/', 'origin/', 'edge/']) {
+  for (const directory of ['cache/', 'origin/', 'edge/']) {
     for (const file of readdirSync(new URL(directory, root))) {
       const text = readFileSync(new URL(directory + file, root), 'utf8')
       for (const [, member, quoted] of text.matchAll(/\b([A-Za-z_]\w*)\??:|'([A-Za-z_]\w*)'/g)) {

@@ -4,7 +4,7 @@
  */
 
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
-import type { Cache } from '../../binding/index.ts'
+import type { Cache } from '../../cache/index.ts'
 import { createOrigin, getOrLoad } from '../../origin/index.ts'
 import { HAS_REDIS, openCache as open, TRANSPORTS } from '../origin/support.ts'
 import { type Observer, RedisServer } from '../support/redis-server.ts'

@@ -5,7 +5,7 @@
 
 import { readFileSync } from 'node:fs'
 import { afterAll, describe, expect, test } from 'vitest'
-import * as addon from '../../binding/index.ts'
+import * as addon from '../../cache/index.ts'
 import { wrongValues } from '../support/cases-wrong-types.ts'
 
 const SECRET = 'canon-v1-test-secret-0123456789abcdef'

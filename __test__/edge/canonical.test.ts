@@ -2,7 +2,7 @@
 
 import { randomInt } from 'node:crypto'
 import { expect, test } from 'vitest'
-import { canonicalForm as formOfAddon } from '../../binding/canonical.ts'
+import { canonicalForm as formOfAddon } from '../../cache/canonical.ts'
 import { canonicalForm } from '../../edge/canonical.ts'
 import { deriveCacheKey } from '../../edge/index.ts'
 import { addonParties } from '../support/cases-addon.ts'

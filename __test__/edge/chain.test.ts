@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
-import type { Cache } from '../../binding/index.ts'
+import type { Cache } from '../../cache/index.ts'
 import { type Chain, startChain } from './support/chain.ts'
 import { bearer, type Edge, signIn } from './support/edge.ts'
 import { bundles, Shop, shopOrigin } from './support/shop.ts'

@@ -1,4 +1,4 @@
-import type { CacheOptions } from '../../binding/index.ts'
+import type { CacheOptions } from '../../cache/index.ts'
 import type { Observer } from '../support/redis-server.ts'
 
 /** Real servers, and how to make trouble for a cache on them. */

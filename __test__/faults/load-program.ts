@@ -6,7 +6,7 @@
 
 import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { setTimeout as pause } from 'node:timers/promises'
-import { Cache } from '../../binding/index.ts'
+import { Cache } from '../../cache/index.ts'
 import { getOrLoad, type OriginCache } from '../../origin/index.ts'
 import { eventually } from '../support/eventually.ts'
 import type { Expectation, LoadCalls, Measured } from './load.ts'

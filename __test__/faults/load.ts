@@ -1,6 +1,6 @@
 import { type ChildProcess, fork } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
-import type { CacheOptions } from '../../binding/index.ts'
+import type { CacheOptions } from '../../cache/index.ts'
 
 const PROGRAM = fileURLToPath(new URL('load-program.ts', import.meta.url))
 

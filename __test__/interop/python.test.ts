@@ -1,7 +1,7 @@
 /** Node and Python on one Redis: the same keys, the same values, and leases that one of them does not know. */
 
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
-import type { Cache, Scope } from '../../binding/index.ts'
+import type { Cache, Scope } from '../../cache/index.ts'
 import { findPython } from '../../scripts/python.mjs'
 import { type PeerCall as Call, PythonPeer } from '../support/python-peer.ts'
 import { openCache, SECRET } from '../support/redis-cache.ts'

@@ -3,7 +3,7 @@
 import { readdir, readFile } from 'node:fs/promises'
 import { expect, test } from 'vitest'
 import { z } from 'zod'
-import { Cache } from '../../binding/index.ts'
+import { Cache } from '../../cache/index.ts'
 import { createOrigin } from '../../origin/index.ts'
 import { call, listen, receive } from './support.ts'
 

@@ -1,5 +1,5 @@
 import { describe, expect, test, vi } from 'vitest'
-import type { Cache } from '../../binding/index.ts'
+import type { Cache } from '../../cache/index.ts'
 import { getOrLoad, type LoadCall, type OriginCache } from '../../origin/index.ts'
 import { BACKENDS, deferred, onBackend, openCache } from './support.ts'
 

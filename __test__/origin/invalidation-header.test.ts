@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { deriveCacheKey } from '../../binding/index.ts'
+import { deriveCacheKey } from '../../cache/index.ts'
 import { formatInvalidation, parseInvalidation } from '../../origin/index.ts'
 import { SECRET } from './support.ts'
 

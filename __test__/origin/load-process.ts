@@ -1,6 +1,6 @@
 /** A process that calls `getOrLoad` as it is told, and asks the test for what its loads read. */
 
-import { Cache } from '../../binding/index.ts'
+import { Cache } from '../../cache/index.ts'
 import { getOrLoad } from '../../origin/index.ts'
 
 /** What the test sends: how many callers to let loose on the entry, or what a load has read. */

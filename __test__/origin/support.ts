@@ -1,7 +1,7 @@
 import { createServer, type RequestListener } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { afterAll, beforeAll, beforeEach, expect, onTestFinished } from 'vitest'
-import { Cache, type CacheOptions } from '../../binding/index.ts'
+import { Cache, type CacheOptions } from '../../cache/index.ts'
 import type { Identity, Origin, RequestHead } from '../../origin/index.ts'
 import { type Observer, RedisServer } from '../support/redis-server.ts'
 

@@ -4,7 +4,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import * as v from 'valibot'
 import { expectTypeOf, test } from 'vitest'
 import { z } from 'zod'
-import type { Cache } from '../../binding/index.ts'
+import type { Cache } from '../../cache/index.ts'
 import {
   createOrigin,
   type Identity,

@@ -110,7 +110,7 @@ test('the table of numbers has a row for each, and that of messages one for ever
   const cache = new everything.Cache({ secret: 'a secret of the tests, 32 bytes or more' })
   expect(numbers.sort()).toEqual(Object.keys(cache.stats()).sort())
   const channels = rows(section(document, '## Messages: `node:diagnostics_channel`')).map(firstCode)
-  const source = await read('binding/diagnostics.ts')
+  const source = await read('cache/diagnostics.ts')
   const published = [...source.matchAll(/channel\('(mizan:cache:[a-z-]+)'\)/g)].map(([, name]) => name)
   expect(channels.sort()).toEqual(published.sort())
 })

@@ -1,7 +1,7 @@
 /** A process of readers and writers, which checks what it reads. Started by `campaign.ts`. */
 
 import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises'
-import { Cache, type CacheOptions } from '../../binding/index.ts'
+import { Cache, type CacheOptions } from '../../cache/index.ts'
 import { PythonPeer } from '../support/python-peer.ts'
 import { NOTHING, type Tally } from './tally.ts'
 import { openTruth } from './truth.ts'

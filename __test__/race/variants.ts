@@ -5,7 +5,7 @@
 
 import { randomBytes } from 'node:crypto'
 import { createClient } from '@redis/client'
-import type { Cache } from '../../binding/index.ts'
+import type { Cache } from '../../cache/index.ts'
 import { getOrLoad } from '../../origin/index.ts'
 
 export interface Row {

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
-import type { Cache } from '../../binding/index.ts'
+import type { Cache } from '../../cache/index.ts'
 import { eventually } from '../support/eventually.ts'
 import { openCache } from '../support/redis-cache.ts'
 import { countCalls, type Observer, RedisServer } from '../support/redis-server.ts'

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, onTestFinished, test } from 'vitest'
-import { type Cache, type LogEntry, onLog } from '../../binding/index.ts'
+import { type Cache, type LogEntry, onLog } from '../../cache/index.ts'
 import { eventually } from '../support/eventually.ts'
 import { openCache, SECRET } from '../support/redis-cache.ts'
 import { RedisCluster } from '../support/redis-cluster.ts'

@@ -4,7 +4,7 @@
  */
 
 import { describe, expect, onTestFinished, test } from 'vitest'
-import type { Cache } from '../../binding/index.ts'
+import type { Cache } from '../../cache/index.ts'
 import { eventually } from '../support/eventually.ts'
 import { openCache } from '../support/redis-cache.ts'
 import { garble, pass, RedisProxy, swallow, type Treatment, truncate } from '../support/redis-proxy.ts'

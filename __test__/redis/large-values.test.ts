@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, beforeEach, expect, onTestFinished, test } from 'vitest'
-import type { Cache, CacheOptions } from '../../binding/index.ts'
+import type { Cache, CacheOptions } from '../../cache/index.ts'
 import { eventually } from '../support/eventually.ts'
 import { openCache } from '../support/redis-cache.ts'
 import { RedisProxy } from '../support/redis-proxy.ts'

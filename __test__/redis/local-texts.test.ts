@@ -1,9 +1,9 @@
 import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { canonicalForm } from '../../binding/canonical.ts'
-import { Cache, type CacheOptions } from '../../binding/index.ts'
-import { LocalTexts } from '../../binding/local-texts.ts'
-import { native } from '../../binding/native.ts'
+import { canonicalForm } from '../../cache/canonical.ts'
+import { Cache, type CacheOptions } from '../../cache/index.ts'
+import { LocalTexts } from '../../cache/local-texts.ts'
+import { native } from '../../cache/native.ts'
 import { openCache, SECRET } from '../support/redis-cache.ts'
 import { RedisServer } from '../support/redis-server.ts'
 

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
-import type { Cache, CacheOptions } from '../../binding/index.ts'
+import type { Cache, CacheOptions } from '../../cache/index.ts'
 import { eventually } from '../support/eventually.ts'
 import { openCache, openCacheInProcess } from '../support/redis-cache.ts'
 import { countCalls, type Observer, RedisServer } from '../support/redis-server.ts'

@@ -3,7 +3,7 @@
 import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import { inspect, isDeepStrictEqual } from 'node:util'
 import { describe, expect, onTestFinished, test } from 'vitest'
-import { type Cache, type LogEntry, onLog } from '../../binding/index.ts'
+import { type Cache, type LogEntry, onLog } from '../../cache/index.ts'
 import { eventually } from '../support/eventually.ts'
 import { openCache } from '../support/redis-cache.ts'
 import { findFreePort, RedisServer, type RedisServerOptions } from '../support/redis-server.ts'

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
-import type { Cache } from '../../binding/index.ts'
+import type { Cache } from '../../cache/index.ts'
 import { openCache } from '../support/redis-cache.ts'
 import { RedisServer } from '../support/redis-server.ts'
 

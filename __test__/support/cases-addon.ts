@@ -1,7 +1,7 @@
 /** The addon as a party of the comparison: by each of its ways to a key. */
 
-import { Cache, deriveCacheKey } from '../../binding/index.ts'
-import { native } from '../../binding/native.ts'
+import { Cache, deriveCacheKey } from '../../cache/index.ts'
+import { native } from '../../cache/native.ts'
 import { type Derive, inProcess, type Party } from './cases-parties.ts'
 
 /** The secret of most calls; the only one that has a cache. */

@@ -1,7 +1,7 @@
 import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
-import type { Params, Scope } from '../../binding/index.ts'
+import type { Params, Scope } from '../../cache/index.ts'
 
 const PEER = fileURLToPath(new URL('../interop/peer.py', import.meta.url))
 const REFERENCE = fileURLToPath(new URL('../reference', import.meta.url))

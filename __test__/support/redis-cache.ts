@@ -1,7 +1,7 @@
 import { type ChildProcess, fork } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import { onTestFinished } from 'vitest'
-import { Cache, type CacheOptions } from '../../binding/index.ts'
+import { Cache, type CacheOptions } from '../../cache/index.ts'
 
 export const SECRET = 'a secret of the tests, 32 bytes or more'
 

@@ -3,7 +3,7 @@
 import { once } from 'node:events'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { Cache } from '../../../binding/index.ts'
+import { Cache } from '../../../cache/index.ts'
 import { identityFromEdge, type Origin } from '../../../origin/index.ts'
 import { RedisServer } from '../../support/redis-server.ts'
 import { type Edge, SECRET, startEdge } from './edge.ts'

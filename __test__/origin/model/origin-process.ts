@@ -2,7 +2,7 @@
 
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { Cache } from '../../../binding/index.ts'
+import { Cache } from '../../../cache/index.ts'
 import { createOrigin } from '../../../origin/index.ts'
 import { authenticate, build, type Database, makePlan, Random } from './world.ts'
 

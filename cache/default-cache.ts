@@ -1,9 +1,9 @@
 /** The process's default cache, for code that has no instance at hand. */
 
+import { pick } from '../common/pick.ts'
 import { type Cache, type CacheOptions, type PutOptions, type Scope, toCache } from './cache.ts'
 import type { Params } from './canonical.ts'
 import { native } from './native.ts'
-import { pick } from './pick.ts'
 
 /** Looks the default up at every call: another thread may configure it. */
 const defaultCache = toCache(native.defaultCache)

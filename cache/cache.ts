@@ -1,13 +1,13 @@
 /** A cache and its options. */
 
-import { BareObject } from './bare-object.ts'
+import { BareObject } from '../common/bare-object.ts'
+import { pick } from '../common/pick.ts'
 import { canonicalForm, type Params } from './canonical.ts'
 import { run } from './completions.ts'
 import { gets, publishEnd, publishPeek, publishRead, purges, puts } from './diagnostics.ts'
 import { codedError } from './errors.ts'
 import { LocalTexts } from './local-texts.ts'
 import { type CacheOperations, type LookupAnswer, native } from './native.ts'
-import { pick } from './pick.ts'
 import { type Reads, readsOf } from './reads.ts'
 
 /** Whose entry it is, and of which revision. */
