@@ -1,4 +1,24 @@
-//#region binding/canonical.d.ts
+/// <reference lib="esnext.disposable" />
+//#region cache/sockets.d.ts
+/** How servers are verified, and how this client shows who it is. */
+interface TlsOptions {
+  /** Authorities to trust instead of the system's, in PEM. */
+  ca?: string | Uint8Array | (string | Uint8Array)[] | undefined;
+  /** The certificate that this client shows, in PEM. */
+  cert?: string | Uint8Array | undefined;
+  /** The private key of that certificate, in PEM. */
+  key?: string | Uint8Array | undefined;
+  /** The name to find in the server's certificate instead of the host's. */
+  servername?: string | undefined;
+}
+/** Who asks, for one connection. */
+interface Credentials {
+  /** The user; the default user if it is missing. */
+  username?: string | undefined;
+  password: string;
+}
+//#endregion
+//#region cache/canonical.d.ts
 /** A value that can be part of a key. */
 type ParamValue = string | number | bigint | boolean | null | ParamValue[] | {
   [name: string]: ParamValue;
@@ -6,7 +26,7 @@ type ParamValue = string | number | bigint | boolean | null | ParamValue[] | {
 /** The parameters of a call. */
 type Params = Record<string, ParamValue>;
 //#endregion
-//#region binding/cache.d.ts
+//#region cache/cache.d.ts
 /** Whose entry it is, and of which revision. */
 interface Scope {
   /** A string or an integer; `undefined` and `null`, the default, mean nobody's. `''` and `0` are ids like any other. */
@@ -59,19 +79,29 @@ interface CacheOptions {
   secret: string | Uint8Array;
   /** Secrets that other processes may still use: scoped purges delete under each. None by default. */
   previousSecrets?: (string | Uint8Array)[] | undefined;
-  /** One Redis: `redis://`, `rediss://` (TLS) or `unix://`. Without this, `cluster` and `sentinel`: in memory. */
+  /**
+  * One Redis: `redis://`, `rediss://` (TLS) or `unix://`. `/2` or `?db=2` is database 2; any other query is an error, and
+  * so is a user without a password. Without this, `cluster` and `sentinel`: in memory.
+  */
   redisUrl?: string | undefined;
-  /** A Redis Cluster: URLs of some of its nodes. */
+  /** A Redis Cluster: URLs of some of its nodes. One address of a cluster can also be `redisUrl`. */
   cluster?: string[] | undefined;
   /** A Redis primary that sentinels watch. */
   sentinel?: SentinelOptions | undefined;
+  /** How TLS connections are made, as `node:tls` takes it; the system's authorities and no certificate by default. */
+  tls?: TlsOptions | undefined;
+  /**
+  * Who asks: called for each connection, for passwords that expire. A URL must then name none. What it throws, or gives
+  * that is no password, fails that attempt to connect.
+  */
+  credentials?: (() => Credentials | Promise<Credentials>) | undefined;
   /** Seconds that a value may be served, spread by ± 10 %; 86,400 (a day) by default, at most 315,360,000. */
   ttl?: number | undefined;
   /** Milliseconds that a lease is held; 10,000 by default, 1 to 600,000. */
   leaseMs?: number | undefined;
   /**
   * Copies in this process's own memory of what it read from Redis, which Redis says when to drop; the most recently
-  * used, up to `maxBytes`, 33,554,432 (32 MiB) by default. `false` keeps none, and is the only choice with `cluster`.
+  * used, up to `maxBytes`, 33,554,432 (32 MiB) by default, which the threads of the process share out. `false` holds none.
   */
   local?: LocalOptions | false | undefined;
   /** The bound in bytes when entries are in memory; 67,108,864 (64 MiB) by default. */
@@ -82,7 +112,7 @@ interface CacheOptions {
   commandTimeoutMs?: number | undefined;
   /** Milliseconds for one attempt to connect; 2,000 by default, 1 to 600,000. */
   connectTimeoutMs?: number | undefined;
-  /** Calls under way on Redis; beyond it reads miss, writes are dropped and purges kept. 10,000 by default. */
+  /** Calls in flight on Redis; beyond it reads miss, writes are dropped and purges pend. 10,000 by default. */
   maxInFlight?: number | undefined;
 }
 /** Counters since the cache was made, and sizes of this moment. */
@@ -105,22 +135,22 @@ interface CacheStats {
   failedReads: number;
   /** Writes that Redis did not answer, or answered with an error; counted as refused stores too. */
   failedWrites: number;
-  /** Purges that could not be done at once and were kept. */
-  postponedPurges: number;
-  /** Kept purges that Redis does not have yet; after `close`, those that could not be delivered. */
-  keptPurges: number;
+  /** Purges that could not be done at once and became pending. */
+  deferredPurges: number;
+  /** Pending purges: Redis does not have them yet. After `close`, those that could not be delivered. */
+  pendingPurges: number;
   /** Calls that ran into their deadline. */
   timeouts: number;
-  /** Connections made after the first. */
+  /** Connections made again after one was lost. */
   reconnects: number;
-  /** Calls under way on Redis. */
+  /** Calls in flight on Redis. */
   inFlight: number;
   /** Entries in memory, leases included; on Redis the copies in this process. */
   entries: number;
   /** Bytes in memory, or of copies, by the measure of `maxBytes`. */
   bytes: number;
   /**
-  * Whether Redis is asked: `idle` before the first call, `connecting` during it, `closed` while connected, `open`
+  * Whether this thread asks Redis: `idle` before the first call, `connecting` during it, `closed` while connected, `open`
   * while calls return at once because there is no connection. `null` in memory.
   */
   circuit: "idle" | "connecting" | "closed" | "open" | null;
@@ -150,8 +180,8 @@ interface Histogram {
 *
 * Arguments of a wrong type or without a canonical form throw at once: an `Error` with a `code` (`ERR_MIZAN_…`) and a
 * message that names the place, as `params.user.id`, and never a value. Trouble with Redis is no error: a read is a
-* miss, a write is `false`, a purge is kept and retried. After `close`, every promise is rejected with
-* `ERR_MIZAN_CLOSED`. Calls under way keep the process alive, at most until their deadline; the cache itself does not.
+* miss, a write is `false`, a purge is pending and retried. After `close`, every promise is rejected with
+* `ERR_MIZAN_CLOSED`. Calls in flight keep the process alive, at most until their deadline; the cache itself does not.
 */
 declare class Cache {
   #private;
@@ -189,6 +219,14 @@ declare class Cache {
   */
   put(context: string, params: Params | null | undefined, value: string | Uint8Array, options?: PutOptions): Promise<boolean>;
   /**
+  * Gives a lease back whose load failed, so that nobody waits for it: the key is deleted only while just this lease
+  * stands there. It is no purge, counts as none, and never touches a value.
+  *
+  * @returns Whether the lease stood.
+  * @throws `ERR_MIZAN_LEASE` if it is no token that a lookup gave, besides what a call throws.
+  */
+  release(context: string, params: Params | null | undefined, lease: string, scope?: Scope): Promise<boolean>;
+  /**
   * Deletes what a mutation changed. With `params`, `{}` included: the one entry of that call, under every secret. With
   * `undefined` or `null`: all entries of the context, of all users and revisions; a scope is then checked, but has no
   * effect. Revokes the leases of what it deletes.
@@ -201,13 +239,15 @@ declare class Cache {
   /** The counters and sizes of this moment; no I/O. */
   stats(): CacheStats;
   /**
-  * Delivers kept purges within a bound, then disconnects. What Redis has not taken by then stays in `keptPurges` of
-  * `stats`. Closing again does nothing more.
+  * Delivers pending purges within a bound, then disconnects. What Redis has not taken by then stays in `pendingPurges`
+  * of `stats`. Calls that were made before are answered. Closing again does nothing more.
   */
   close(): Promise<void>;
+  /** {@link Cache.close}, for `await using`. */
+  [Symbol.asyncDispose](): Promise<void>;
 }
 //#endregion
-//#region binding/default-cache.d.ts
+//#region cache/default-cache.d.ts
 /**
 * Sets the process's default cache and returns it. Its worker threads share it: where the options equal those of the
 * present default, this is the same cache; otherwise it replaces the default, and whoever holds the old one keeps it.
@@ -225,7 +265,7 @@ declare function cachePut(context: string, params: Params | null | undefined, va
 /** {@link Cache.purge} of the default cache. Rejects with `ERR_MIZAN_NOT_CONFIGURED` if there is none. */
 declare function cachePurge(context: string, params?: Params | null, scope?: Scope): Promise<number>;
 //#endregion
-//#region binding/derive.d.ts
+//#region cache/derive.d.ts
 /**
 * Derives the key of a call: `ctx:{context}:` and the HMAC-SHA256 of its canonical form, in lowercase hex. All
 * implementations of the protocol derive the same key from the same arguments.
@@ -242,7 +282,7 @@ declare function cachePurge(context: string, params?: Params | null, scope?: Sco
 */
 declare function deriveCacheKey(secret: string | Uint8Array, context: string, params?: Params | null, userId?: string | number | bigint | null, rev?: number): string;
 //#endregion
-//#region binding/diagnostics.d.ts
+//#region cache/diagnostics.d.ts
 /** How a call ended. */
 interface EndMessage {
   /** The context of the call; `null` for `clear`. */
@@ -271,12 +311,18 @@ interface PurgeMessage extends EndMessage {
   /** How many entries went. */
   entries: number;
 }
-/** Why Redis did not do something. */
-type FailureReason = "timeout" | "refused" | "broken" | "overload";
+/** Why calls failed on Redis. */
+type FailureReason = "timeout" | "refused" | "broken" | "overload" | "breaks connections";
+/** Why a connection could not be made. */
+type ConnectionFailure = "timeout" | "refused" | "broken" | "certificate" | "credentials" | "permission" | "protocol";
 /** A message of `mizan:cache:error`: calls failed on Redis, one or several that ended together. */
 interface ErrorMessage {
   operation: "read" | "write" | "purge";
-  /** No answer in time; an error as the answer; a connection that broke; more calls under way than `maxInFlight`. */
+  /**
+  * No answer in time; an error as the answer; a connection that broke; more calls in flight than `maxInFlight`; or a call
+  * that is not sent for a minute, because twice its connection broke while it was answered: its value may be over a limit
+  * of the server.
+  */
   reason: FailureReason;
   /** How many. */
   calls: number;
@@ -288,17 +334,28 @@ interface CircuitMessage {
 }
 /** A message of `mizan:cache:connection`. */
 interface ConnectionMessage {
-  /** `failed`: it could not be made, told again only for another reason. `closed`: by `close`. */
-  state: "made" | "lost" | "failed" | "closed";
+  /**
+  * `failed`: it could not be made, told again only for another reason. `closed`: by `close`. `fence refused`: the user may
+  * not end old connections (`CLIENT KILL`), so a write that was given up may still be executed after a later purge; told
+  * once.
+  */
+  state: "made" | "lost" | "failed" | "closed" | "fence refused";
   /** Of `failed`. */
-  reason?: FailureReason;
+  reason?: ConnectionFailure;
 }
-/** A message of `mizan:cache:kept-purges`. */
-interface KeptPurgesMessage {
-  /** `given up`: the cache was closed before Redis could be given them. */
-  state: "kept" | "delivered" | "given up";
+/** A message of `mizan:cache:pending-purges`. */
+interface PendingPurgesMessage {
+  /**
+  * `refused`: Redis refused a purge, which is tried again by itself, after pauses of 100 ms to 30 s. `lost`: the cache was
+  * closed before Redis had them.
+  */
+  state: "pending" | "delivered" | "refused" | "lost";
   /** How many. */
   purges: number;
+  /** Of `refused`: what it was to delete. */
+  scope?: "entry" | "context" | "everything";
+  /** Of `refused`: its context; `null` for everything. */
+  context?: string | null;
 }
 /** What is worth a line in a log: fields of the message of the same name, with a level and a sentence. */
 type LogEntry = {
@@ -311,8 +368,8 @@ type LogEntry = {
 } & CircuitMessage) | ({
   event: "error";
 } & ErrorMessage) | ({
-  event: "kept-purges";
-} & KeptPurgesMessage));
+  event: "pending-purges";
+} & PendingPurgesMessage));
 /**
 * Calls a function with each {@link LogEntry} of all caches that this thread opened. What it throws is dropped.
 *
@@ -321,4 +378,4 @@ type LogEntry = {
 */
 declare function onLog(listener: (entry: LogEntry) => void): () => void;
 //#endregion
-export { Cache, type CacheOptions, type CacheStats, type CircuitMessage, type ConnectionMessage, type ErrorMessage, type FailureReason, type GetMessage, type Histogram, type KeptPurgesMessage, type LocalOptions, type LogEntry, type Lookup, type ParamValue, type Params, type PurgeMessage, type PutMessage, type PutOptions, type Scope, type SentinelOptions, cacheGet, cachePurge, cachePut, configureCache, deriveCacheKey, onLog };
+export { Cache, type CacheOptions, type CacheStats, type CircuitMessage, type ConnectionFailure, type ConnectionMessage, type Credentials, type ErrorMessage, type FailureReason, type GetMessage, type Histogram, type LocalOptions, type LogEntry, type Lookup, type ParamValue, type Params, type PendingPurgesMessage, type PurgeMessage, type PutMessage, type PutOptions, type Scope, type SentinelOptions, type TlsOptions, cacheGet, cachePurge, cachePut, configureCache, deriveCacheKey, onLog };

@@ -3,8 +3,7 @@
  * Arguments: the arm, the bytes, the URL of the Redis.
  */
 
-import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import type { ServerResponse } from 'node:http'
 import type * as addon from '@mizan/cache'
 import type * as origins from '@mizan/cache/origin'
 import { Redis } from 'ioredis'
@@ -15,6 +14,7 @@ import { FASTEST } from './peers/ioredis.ts'
 import { TTL } from './peers/peer.ts'
 import { deriveCacheKey } from './port.ts'
 import { PortCache } from './port-cache.ts'
+import { type Handler, serve } from './serve.ts'
 
 /** As `built.ts`. */
 const { createOrigin }: typeof origins = await import(new URL('../dist/origin.mjs', import.meta.url).href)
@@ -28,8 +28,6 @@ function loadDocument(id: number): object {
   const empty = JSON.stringify({ document: { id, text: '' } }).length
   return { id, text: 'Lorem ipsum dolor sit amet. '.repeat(Number(bytes)).slice(0, Number(bytes) - empty) }
 }
-
-type Handler = (request: IncomingMessage, response: ServerResponse) => void
 
 /** No cache and no dispatch: as fast as node:http is. */
 function constant(encode: (text: string) => string | Buffer): Handler {
@@ -97,11 +95,4 @@ const handlers: Record<string, () => Handler> = {
 const handler = handlers[arm]
 if (handler === undefined) throw new Error(`there is no arm ${arm}`)
 
-const server = createServer(handler())
-server.listen(0, '127.0.0.1', () => process.send?.({ port: (server.address() as AddressInfo).port }))
-// Asked for the processor time it has used so far.
-process.on('message', () => {
-  const { user, system } = process.cpuUsage()
-  process.send?.({ microseconds: user + system })
-})
-process.once('disconnect', () => process.exit())
+serve(handler())

@@ -52,6 +52,10 @@ export class PortCache implements origins.OriginCache {
     return true
   }
 
+  async release(context: string, params: Params, _lease: string, scope?: Scope): Promise<boolean> {
+    return (await this.#redis.unlink(leaseOf(this.deriveKey(context, params, scope)))) === 1
+  }
+
   async purge(context: string, params: Params = null, scope?: Scope): Promise<number> {
     if (params !== null) {
       const key = this.deriveKey(context, params, scope)

@@ -9,10 +9,12 @@
 import { parseArgs } from 'node:util'
 import { broadPurge } from './cases/broad-purge.ts'
 import type { Case } from './cases/case.ts'
+import { cluster } from './cases/cluster.ts'
 import { coldStart } from './cases/cold-start.ts'
 import { fill } from './cases/fill.ts'
 import { growth } from './cases/growth.ts'
 import { http } from './cases/http.ts'
+import { httpRedis } from './cases/http-redis.ts'
 import { keys } from './cases/keys.ts'
 import { local } from './cases/local.ts'
 import { memory } from './cases/memory.ts'
@@ -35,6 +37,8 @@ const CASES: Record<string, Case> = {
   purge,
   mix,
   'broad-purge': broadPurge,
+  'http-redis': httpRedis,
+  cluster,
   http,
   memory,
   growth,

@@ -2,13 +2,13 @@
 
 import { BareObject } from '../common/bare-object.ts'
 import { pick } from '../common/pick.ts'
+import { Calls } from './calls.ts'
 import { canonicalForm, type Params } from './canonical.ts'
-import { run } from './completions.ts'
 import { gets, publishEnd, publishPeek, publishRead, purges, puts } from './diagnostics.ts'
 import { codedError } from './errors.ts'
-import { LocalTexts } from './local-texts.ts'
-import { type CacheOperations, type LookupAnswer, native } from './native.ts'
-import { type Reads, readsOf } from './reads.ts'
+import { native } from './native.ts'
+import { nearest } from './nearest.ts'
+import type { Credentials, SocketOptions, TlsOptions } from './sockets.ts'
 
 /** Whose entry it is, and of which revision. */
 export interface Scope {
@@ -67,19 +67,29 @@ export interface CacheOptions {
   secret: string | Uint8Array
   /** Secrets that other processes may still use: scoped purges delete under each. None by default. */
   previousSecrets?: (string | Uint8Array)[] | undefined
-  /** One Redis: `redis://`, `rediss://` (TLS) or `unix://`. Without this, `cluster` and `sentinel`: in memory. */
+  /**
+   * One Redis: `redis://`, `rediss://` (TLS) or `unix://`. `/2` or `?db=2` is database 2; any other query is an error, and
+   * so is a user without a password. Without this, `cluster` and `sentinel`: in memory.
+   */
   redisUrl?: string | undefined
-  /** A Redis Cluster: URLs of some of its nodes. */
+  /** A Redis Cluster: URLs of some of its nodes. One address of a cluster can also be `redisUrl`. */
   cluster?: string[] | undefined
   /** A Redis primary that sentinels watch. */
   sentinel?: SentinelOptions | undefined
+  /** How TLS connections are made, as `node:tls` takes it; the system's authorities and no certificate by default. */
+  tls?: TlsOptions | undefined
+  /**
+   * Who asks: called for each connection, for passwords that expire. A URL must then name none. What it throws, or gives
+   * that is no password, fails that attempt to connect.
+   */
+  credentials?: (() => Credentials | Promise<Credentials>) | undefined
   /** Seconds that a value may be served, spread by ± 10 %; 86,400 (a day) by default, at most 315,360,000. */
   ttl?: number | undefined
   /** Milliseconds that a lease is held; 10,000 by default, 1 to 600,000. */
   leaseMs?: number | undefined
   /**
    * Copies in this process's own memory of what it read from Redis, which Redis says when to drop; the most recently
-   * used, up to `maxBytes`, 33,554,432 (32 MiB) by default. `false` keeps none, and is the only choice with `cluster`.
+   * used, up to `maxBytes`, 33,554,432 (32 MiB) by default, which the threads of the process share out. `false` holds none.
    */
   local?: LocalOptions | false | undefined
   /** The bound in bytes when entries are in memory; 67,108,864 (64 MiB) by default. */
@@ -90,7 +100,7 @@ export interface CacheOptions {
   commandTimeoutMs?: number | undefined
   /** Milliseconds for one attempt to connect; 2,000 by default, 1 to 600,000. */
   connectTimeoutMs?: number | undefined
-  /** Calls under way on Redis; beyond it reads miss, writes are dropped and purges kept. 10,000 by default. */
+  /** Calls in flight on Redis; beyond it reads miss, writes are dropped and purges pend. 10,000 by default. */
   maxInFlight?: number | undefined
 }
 
@@ -114,22 +124,22 @@ export interface CacheStats {
   failedReads: number
   /** Writes that Redis did not answer, or answered with an error; counted as refused stores too. */
   failedWrites: number
-  /** Purges that could not be done at once and were kept. */
-  postponedPurges: number
-  /** Kept purges that Redis does not have yet; after `close`, those that could not be delivered. */
-  keptPurges: number
+  /** Purges that could not be done at once and became pending. */
+  deferredPurges: number
+  /** Pending purges: Redis does not have them yet. After `close`, those that could not be delivered. */
+  pendingPurges: number
   /** Calls that ran into their deadline. */
   timeouts: number
-  /** Connections made after the first. */
+  /** Connections made again after one was lost. */
   reconnects: number
-  /** Calls under way on Redis. */
+  /** Calls in flight on Redis. */
   inFlight: number
   /** Entries in memory, leases included; on Redis the copies in this process. */
   entries: number
   /** Bytes in memory, or of copies, by the measure of `maxBytes`. */
   bytes: number
   /**
-   * Whether Redis is asked: `idle` before the first call, `connecting` during it, `closed` while connected, `open`
+   * Whether this thread asks Redis: `idle` before the first call, `connecting` during it, `closed` while connected, `open`
    * while calls return at once because there is no connection. `null` in memory.
    */
   circuit: 'idle' | 'connecting' | 'closed' | 'open' | null
@@ -152,21 +162,20 @@ export interface Histogram {
   counts: number[]
 }
 
-/** The functions of caches that exist already, by what `toCache` constructs their `Cache` with. */
-const openedCaches = new WeakMap<object, CacheOperations>()
+/** The calls of caches that exist already, by what `toCache` constructs their `Cache` with. */
+const opened = new WeakMap<object, () => Calls>()
 
 /**
  * A cache, in memory or on Redis.
  *
  * Arguments of a wrong type or without a canonical form throw at once: an `Error` with a `code` (`ERR_MIZAN_…`) and a
  * message that names the place, as `params.user.id`, and never a value. Trouble with Redis is no error: a read is a
- * miss, a write is `false`, a purge is kept and retried. After `close`, every promise is rejected with
- * `ERR_MIZAN_CLOSED`. Calls under way keep the process alive, at most until their deadline; the cache itself does not.
+ * miss, a write is `false`, a purge is pending and retried. After `close`, every promise is rejected with
+ * `ERR_MIZAN_CLOSED`. Calls in flight keep the process alive, at most until their deadline; the cache itself does not.
  */
 export class Cache {
-  readonly #operations: CacheOperations
-  readonly #texts: LocalTexts
-  readonly #reads: Reads
+  /** The calls of this thread. Throws where the process has no default cache, for which this stands. */
+  readonly #calls: () => Calls
 
   /**
    * Makes a cache, without any I/O: it connects on its first use, in the background.
@@ -174,26 +183,38 @@ export class Cache {
    * @throws `ERR_MIZAN_SECRET` or `ERR_MIZAN_OPTION`, naming the option.
    */
   constructor(options: CacheOptions) {
-    this.#operations = openedCaches.get(options) ?? native.openCache(options)
-    this.#texts = new LocalTexts(this.#operations)
-    this.#reads = readsOf(this.#operations, this.#texts)
+    const known = opened.get(options)
+    if (known !== undefined) {
+      this.#calls = known
+      return
+    }
+    const calls = new Calls(native.openCache(options), socketOptions(options))
+    this.#calls = () => calls
   }
 
-  /** The functions behind `this`, which is anything where a method was taken off its cache. */
-  static #of(cache: Cache): CacheOperations {
-    return Cache.#check(cache).#operations
-  }
-
-  static #check(cache: Cache): Cache {
-    if (typeof cache === 'object' && cache !== null && #operations in cache) {
-      return cache
+  /** The calls behind `this`, which is anything where a method was taken off its cache. */
+  static #of(cache: Cache): () => Calls {
+    if (typeof cache === 'object' && cache !== null && #calls in cache) {
+      return cache.#calls
     }
     throw codedError('ERR_MIZAN_OPTION', 'this is not a Cache: call the method on the cache that it belongs to')
   }
 
+  /** Makes a call; where there is no default cache, a promise that is rejected. */
+  static #call<T>(calls: () => Calls, call: (calls: Calls) => Promise<T>): Promise<T> {
+    let found: Calls
+    try {
+      found = calls()
+    } catch (error) {
+      return Promise.reject(error)
+    }
+    return call(found)
+  }
+
   /** The key of a call, as {@link deriveCacheKey} derives it with the secret of this cache. */
   deriveKey(context: string, params?: Params | null, scope?: Scope): string {
-    return Cache.#of(this).key(writeCall(context, params, scope))
+    const calls = Cache.#of(this)
+    return calls().operations.key(writeCall(context, params, scope))
   }
 
   /**
@@ -201,9 +222,17 @@ export class Cache {
    * and kept for the next hits, up to 8,388,608 characters for each `Cache` in each thread, besides what the cache holds.
    */
   peek(context: string, params?: Params | null, scope?: Scope): string | null {
-    const texts = Cache.#check(this).#texts
+    const calls = Cache.#of(this)
     const canonical = writeCall(context, params, scope)
-    return gets.hasSubscribers ? publishPeek(texts, canonical, context) : texts.peek(canonical)
+    let found: Calls
+    try {
+      found = calls()
+    } catch {
+      // The read that follows tells that there is no cache.
+      return null
+    }
+    const peek = () => found.texts.textOf(found.operations.peek(canonical))
+    return gets.hasSubscribers ? publishPeek(peek, context) : peek()
   }
 
   /**
@@ -211,16 +240,18 @@ export class Cache {
    * UTF-8.
    */
   get(context: string, params?: Params | null, scope?: Scope): Promise<string | null> {
-    const { text } = Cache.#check(this).#reads
+    const calls = Cache.#of(this)
     const canonical = writeCall(context, params, scope)
-    return gets.hasSubscribers ? publishRead(text, canonical, 'get', context) : text.read(canonical)
+    const read = () => Cache.#call(calls, (found) => found.get(canonical))
+    return gets.hasSubscribers ? publishRead(read, 'get', context) : read()
   }
 
   /** The value as bytes of its own, or `null`; takes no lease. */
   getBytes(context: string, params?: Params | null, scope?: Scope): Promise<Uint8Array | null> {
-    const { bytes } = Cache.#check(this).#reads
+    const calls = Cache.#of(this)
     const canonical = writeCall(context, params, scope)
-    return gets.hasSubscribers ? publishRead(bytes, canonical, 'getBytes', context) : bytes.read(canonical)
+    const read = () => Cache.#call(calls, (found) => found.getBytes(canonical))
+    return gets.hasSubscribers ? publishRead(read, 'getBytes', context) : read()
   }
 
   /**
@@ -228,10 +259,10 @@ export class Cache {
    * lease, so that a value read before the purge is never stored after it.
    */
   lookup(context: string, params?: Params | null, scope?: Scope): Promise<Lookup> {
-    const { lookup } = Cache.#check(this).#reads
+    const calls = Cache.#of(this)
     const canonical = writeCall(context, params, scope)
-    const read = gets.hasSubscribers ? publishRead(lookup, canonical, 'lookup', context) : lookup.read(canonical)
-    return read.then(toLookup)
+    const read = () => Cache.#call(calls, (found) => found.lookup(canonical))
+    return gets.hasSubscribers ? publishRead(read, 'lookup', context) : read()
   }
 
   /**
@@ -247,11 +278,24 @@ export class Cache {
     value: string | Uint8Array,
     options?: PutOptions,
   ): Promise<boolean> {
-    const operations = Cache.#of(this)
+    const calls = Cache.#of(this)
     const { userId, rev, ttl, lease } = readOptions('options', options, PUT_NAMES)
     const canonical = canonicalForm(context, params, userId, rev)
-    const put = () => run((number) => operations.put(canonical, value, ttl, lease, number))
+    const put = () => Cache.#call(calls, (found) => found.put(canonical, value, ttl, lease))
     return puts.hasSubscribers ? publishEnd(puts, { operation: 'put', context }, put, storedOrRefused) : put()
+  }
+
+  /**
+   * Gives a lease back whose load failed, so that nobody waits for it: the key is deleted only while just this lease
+   * stands there. It is no purge, counts as none, and never touches a value.
+   *
+   * @returns Whether the lease stood.
+   * @throws `ERR_MIZAN_LEASE` if it is no token that a lookup gave, besides what a call throws.
+   */
+  release(context: string, params: Params | null | undefined, lease: string, scope?: Scope): Promise<boolean> {
+    const calls = Cache.#of(this)
+    const canonical = writeCall(context, params, scope)
+    return Cache.#call(calls, (found) => found.release(canonical, lease))
   }
 
   /**
@@ -262,11 +306,11 @@ export class Cache {
    * @returns How many entries went, leases included; 0 also where the purge was kept because Redis cannot be had.
    */
   purge(context: string, params?: Params | null, scope?: Scope): Promise<number> {
-    const operations = Cache.#of(this)
+    const calls = Cache.#of(this)
     const canonical = writeCall(context, params, scope)
     const isBroad = params === undefined || params === null
     const purge = () =>
-      run((number) => (isBroad ? operations.purgeContext(context, number) : operations.purgeEntry(canonical, number)))
+      Cache.#call(calls, (found) => (isBroad ? found.purgeContext(context) : found.purgeEntry(canonical)))
     return purges.hasSubscribers
       ? publishEnd(purges, { operation: 'purge', context, scope: isBroad ? 'context' : 'entry' }, purge, purged)
       : purge()
@@ -274,8 +318,8 @@ export class Cache {
 
   /** Deletes all entries of this protocol, of every context, and nothing else; returns how many went. */
   clear(): Promise<number> {
-    const operations = Cache.#of(this)
-    const clear = () => run((number) => operations.clear(number))
+    const calls = Cache.#of(this)
+    const clear = () => Cache.#call(calls, (found) => found.clear())
     return purges.hasSubscribers
       ? publishEnd(purges, { operation: 'clear', context: null, scope: 'everything' }, clear, purged)
       : clear()
@@ -283,24 +327,34 @@ export class Cache {
 
   /** The counters and sizes of this moment; no I/O. */
   stats(): CacheStats {
-    return Cache.#of(this).stats()
+    return Cache.#of(this)().operations.stats()
   }
 
   /**
-   * Delivers kept purges within a bound, then disconnects. What Redis has not taken by then stays in `keptPurges` of
-   * `stats`. Closing again does nothing more.
+   * Delivers pending purges within a bound, then disconnects. What Redis has not taken by then stays in `pendingPurges`
+   * of `stats`. Calls that were made before are answered. Closing again does nothing more.
    */
   close(): Promise<void> {
-    const operations = Cache.#of(this)
-    return run((number) => operations.close(number)).then(() => undefined)
+    return Cache.#call(Cache.#of(this), (found) => found.close())
+  }
+
+  /** {@link Cache.close}, for `await using`. */
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close()
   }
 }
 
-/** The `Cache` of a cache that exists already. */
-export function toCache(operations: CacheOperations): Cache {
+/** The `Cache` of calls that exist already. */
+export function toCache(calls: () => Calls): Cache {
   const options = { secret: '' }
-  openedCaches.set(options, operations)
+  opened.set(options, calls)
   return new Cache(options)
+}
+
+/** What the sockets need of the options, which the addon has checked. */
+export function socketOptions(options: Partial<CacheOptions>): SocketOptions {
+  const { tls, credentials } = pick(options, ['tls', 'credentials'])
+  return { tls, credentials }
 }
 
 const SCOPE_NAMES = ['userId', 'rev'] as const
@@ -354,7 +408,9 @@ function readOptions<Name extends string>(path: string, options: unknown, names:
     throw codedError('ERR_MIZAN_OPTION', `${path} cannot be read: reading it threw an exception`)
   }
   if (unknownName !== undefined) {
-    throw codedError('ERR_MIZAN_OPTION', `${path}[${JSON.stringify(unknownName.slice(0, 64))}] is not an option`)
+    const meant = nearest(unknownName, names)
+    const question = meant === undefined ? '' : `; did you mean ${meant}?`
+    throw codedError('ERR_MIZAN_OPTION', `${path}.${unknownName.slice(0, 64)} is not an option${question}`)
   }
   return read
 }
@@ -370,11 +426,3 @@ function isObject(value: unknown): value is object {
 
 const storedOrRefused = (stored: boolean) => ({ outcome: stored ? 'stored' : 'refused' })
 const purged = (entries: number) => ({ outcome: 'purged', entries })
-
-function toLookup(answer: LookupAnswer): Lookup {
-  if (answer === null || typeof answer === 'string') {
-    return { value: answer, lease: null, held: null }
-  }
-  const [lease, held] = answer
-  return { value: null, lease, held }
-}

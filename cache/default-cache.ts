@@ -1,12 +1,24 @@
 /** The process's default cache, for code that has no instance at hand. */
 
 import { pick } from '../common/pick.ts'
-import { type Cache, type CacheOptions, type PutOptions, type Scope, toCache } from './cache.ts'
+import { type Cache, type CacheOptions, type PutOptions, type Scope, socketOptions, toCache } from './cache.ts'
+import { Calls } from './calls.ts'
 import type { Params } from './canonical.ts'
 import { native } from './native.ts'
 
+/** The calls of the default cache in this thread, as it was found last. */
+let current: Calls | undefined
+
 /** Looks the default up at every call: another thread may configure it. */
-const defaultCache = toCache(native.defaultCache)
+function currentCalls(): Calls {
+  const id = native.currentId()
+  if (current === undefined || current.operations.id !== id) {
+    current = new Calls(native.currentDefault(), socketOptions({}))
+  }
+  return current
+}
+
+const defaultCache = toCache(currentCalls)
 
 /**
  * Sets the process's default cache and returns it. Its worker threads share it: where the options equal those of the
@@ -22,7 +34,12 @@ export function configureCache(options: Partial<CacheOptions> = {}): Cache {
     'MIZAN_CACHE_REDIS_URL',
     'MIZAN_CACHE_SECRET',
   ])
-  return toCache(native.configureDefault(options, MIZAN_CACHE_REDIS_URL || undefined, MIZAN_CACHE_SECRET || undefined))
+  const found = native.configureDefault(options, MIZAN_CACHE_REDIS_URL || undefined, MIZAN_CACHE_SECRET || undefined)
+  if (current?.operations.id !== found.id) {
+    current = new Calls(found, socketOptions(options))
+  }
+  const calls = current
+  return toCache(() => calls)
 }
 
 /** {@link Cache.get} of the default cache. Rejects with `ERR_MIZAN_NOT_CONFIGURED` if there is none. */

@@ -4,6 +4,7 @@
  */
 
 import { type Channel, channel, subscribe, unsubscribe } from 'node:diagnostics_channel'
+import type { Lookup } from './cache.ts'
 import { codedError } from './errors.ts'
 
 /** How a call ended. */
@@ -38,13 +39,27 @@ export interface PurgeMessage extends EndMessage {
   entries: number
 }
 
-/** Why Redis did not do something. */
-export type FailureReason = 'timeout' | 'refused' | 'broken' | 'overload'
+/** Why calls failed on Redis. */
+export type FailureReason = 'timeout' | 'refused' | 'broken' | 'overload' | 'breaks connections'
+
+/** Why a connection could not be made. */
+export type ConnectionFailure =
+  | 'timeout'
+  | 'refused'
+  | 'broken'
+  | 'certificate'
+  | 'credentials'
+  | 'permission'
+  | 'protocol'
 
 /** A message of `mizan:cache:error`: calls failed on Redis, one or several that ended together. */
 export interface ErrorMessage {
   operation: 'read' | 'write' | 'purge'
-  /** No answer in time; an error as the answer; a connection that broke; more calls under way than `maxInFlight`. */
+  /**
+   * No answer in time; an error as the answer; a connection that broke; more calls in flight than `maxInFlight`; or a call
+   * that is not sent for a minute, because twice its connection broke while it was answered: its value may be over a limit
+   * of the server.
+   */
   reason: FailureReason
   /** How many. */
   calls: number
@@ -58,18 +73,29 @@ export interface CircuitMessage {
 
 /** A message of `mizan:cache:connection`. */
 export interface ConnectionMessage {
-  /** `failed`: it could not be made, told again only for another reason. `closed`: by `close`. */
-  state: 'made' | 'lost' | 'failed' | 'closed'
+  /**
+   * `failed`: it could not be made, told again only for another reason. `closed`: by `close`. `fence refused`: the user may
+   * not end old connections (`CLIENT KILL`), so a write that was given up may still be executed after a later purge; told
+   * once.
+   */
+  state: 'made' | 'lost' | 'failed' | 'closed' | 'fence refused'
   /** Of `failed`. */
-  reason?: FailureReason
+  reason?: ConnectionFailure
 }
 
-/** A message of `mizan:cache:kept-purges`. */
-export interface KeptPurgesMessage {
-  /** `given up`: the cache was closed before Redis could be given them. */
-  state: 'kept' | 'delivered' | 'given up'
+/** A message of `mizan:cache:pending-purges`. */
+export interface PendingPurgesMessage {
+  /**
+   * `refused`: Redis refused a purge, which is tried again by itself, after pauses of 100 ms to 30 s. `lost`: the cache was
+   * closed before Redis had them.
+   */
+  state: 'pending' | 'delivered' | 'refused' | 'lost'
   /** How many. */
   purges: number
+  /** Of `refused`: what it was to delete. */
+  scope?: 'entry' | 'context' | 'everything'
+  /** Of `refused`: its context; `null` for everything. */
+  context?: string | null
 }
 
 /** What is worth a line in a log: fields of the message of the same name, with a level and a sentence. */
@@ -77,7 +103,7 @@ export type LogEntry = { level: 'info' | 'warn' | 'error'; message: string } & (
   | ({ event: 'connection' } & ConnectionMessage)
   | ({ event: 'circuit' } & CircuitMessage)
   | ({ event: 'error' } & ErrorMessage)
-  | ({ event: 'kept-purges' } & KeptPurgesMessage)
+  | ({ event: 'pending-purges' } & PendingPurgesMessage)
 )
 
 /** What the core tells, by the last part of its channel's name. */
@@ -85,7 +111,7 @@ export type CoreEvent =
   | ['connection', ConnectionMessage]
   | ['circuit', CircuitMessage]
   | ['error', ErrorMessage]
-  | ['kept-purges', KeptPurgesMessage]
+  | ['pending-purges', PendingPurgesMessage]
 
 const LOG = 'mizan:cache:log'
 
@@ -97,7 +123,7 @@ const channels: Record<CoreEvent[0], Channel> = {
   connection: channel('mizan:cache:connection'),
   circuit: channel('mizan:cache:circuit'),
   error: channel('mizan:cache:error'),
-  'kept-purges': channel('mizan:cache:kept-purges'),
+  'pending-purges': channel('mizan:cache:pending-purges'),
 }
 const log = channel(LOG)
 
@@ -128,26 +154,21 @@ export function publishEnd<T>(
   )
 }
 
-/** Reads, and publishes what came of it. A function of its own, so that a read that nobody hears of makes no closure. */
-export function publishRead<T>(
-  reads: { read(canonical: string): Promise<T> },
-  canonical: string,
+/** Reads, and publishes what came of it. */
+export function publishRead<T extends string | Uint8Array | Lookup | null>(
+  read: () => Promise<T>,
   operation: string,
   context: string,
 ): Promise<T> {
-  // A lookup that finds no value answers with leases.
-  const describe = (answer: T) => ({ outcome: answer === null || Array.isArray(answer) ? 'miss' : 'hit' })
-  return publishEnd(gets, { operation, context }, () => reads.read(canonical), describe)
+  const isMiss = (answer: T) =>
+    answer === null || (typeof answer === 'object' && 'value' in answer && answer.value === null)
+  return publishEnd(gets, { operation, context }, read, (answer) => ({ outcome: isMiss(answer) ? 'miss' : 'hit' }))
 }
 
 /** Peeks, and publishes a hit. */
-export function publishPeek(
-  texts: { peek(canonical: string): string | null },
-  canonical: string,
-  context: string,
-): string | null {
+export function publishPeek(peek: () => string | null, context: string): string | null {
   const began = performance.now()
-  const value = texts.peek(canonical)
+  const value = peek()
   if (value !== null) {
     gets.publish({ operation: 'peek', context, outcome: 'hit', duration: performance.now() - began })
   }
@@ -155,13 +176,11 @@ export function publishPeek(
 }
 
 /** Publishes what the core tells. */
-export function report(events: CoreEvent[]): void {
-  for (const event of events) {
-    channels[event[0]].publish(event[1])
-    const entry = log.hasSubscribers ? logEntry(event) : undefined
-    if (entry !== undefined) {
-      log.publish(entry)
-    }
+export function report(name: CoreEvent[0], message: CoreEvent[1]): void {
+  channels[name].publish(message)
+  const entry = log.hasSubscribers ? logEntry([name, message] as CoreEvent) : undefined
+  if (entry !== undefined) {
+    log.publish(entry)
   }
 }
 
@@ -191,6 +210,7 @@ const CONNECTION = {
   lost: ['warn', 'lost the connection to Redis'],
   failed: ['warn', 'cannot connect to Redis'],
   closed: ['info', 'closed the connection to Redis'],
+  'fence refused': ['warn', 'Redis does not let this user end old connections (CLIENT KILL)'],
 } as const
 
 const CIRCUIT = {
@@ -199,10 +219,11 @@ const CIRCUIT = {
   open: ['warn', 'calls return at once until Redis is connected again'],
 } as const
 
-const KEPT_PURGES = {
-  kept: ['warn', 'purges are kept until Redis can be had'],
-  delivered: ['info', 'Redis was given the purges that it lacked'],
-  'given up': ['error', 'the cache was closed with purges that Redis lacks'],
+const PENDING_PURGES = {
+  pending: ['warn', 'purges are pending until Redis can be had'],
+  delivered: ['info', 'Redis took purges that were pending'],
+  refused: ['warn', 'Redis refuses a purge, which is tried again'],
+  lost: ['error', 'the cache was closed with purges that Redis does not have'],
 } as const
 
 /** Failures of one sort are logged once in so many milliseconds, with how many there were since. */
@@ -219,8 +240,8 @@ function logEntry([event, message]: CoreEvent): LogEntry | undefined {
       const [level, text] = CIRCUIT[message.state]
       return { level, event, message: text, ...message }
     }
-    case 'kept-purges': {
-      const [level, text] = KEPT_PURGES[message.state]
+    case 'pending-purges': {
+      const [level, text] = PENDING_PURGES[message.state]
       return { level, event, message: text, ...message }
     }
     case 'error': {

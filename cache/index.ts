@@ -21,13 +21,15 @@ export { cacheGet, cachePurge, cachePut, configureCache } from './default-cache.
 export { deriveCacheKey } from './derive.ts'
 export {
   type CircuitMessage,
+  type ConnectionFailure,
   type ConnectionMessage,
   type ErrorMessage,
   type FailureReason,
   type GetMessage,
-  type KeptPurgesMessage,
   type LogEntry,
   onLog,
+  type PendingPurgesMessage,
   type PurgeMessage,
   type PutMessage,
 } from './diagnostics.ts'
+export type { Credentials, TlsOptions } from './sockets.ts'

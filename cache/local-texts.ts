@@ -1,6 +1,6 @@
 /** The texts of what is in this process's memory. */
 
-import type { CacheOperations } from './native.ts'
+import type { CacheOperations, FoundText } from './native.ts'
 
 /** Of all large texts that are kept; one takes a byte or two for each, outside of the memory that the cache bounds. */
 const MOST_CHARACTERS = 8_388_608
@@ -25,17 +25,17 @@ interface Kept {
  * not asked for; one that was is spared once (CLOCK), which costs a hit less than to say that it is the newest now.
  */
 export class LocalTexts {
-  readonly #operations: Pick<CacheOperations, 'peek' | 'peeked'>
+  readonly #operations: Pick<CacheOperations, 'foundText'>
   readonly #large = new Map<number, Kept>()
   #characters = 0
   #turnedAway = 0
 
-  constructor(operations: Pick<CacheOperations, 'peek' | 'peeked'>) {
+  constructor(operations: Pick<CacheOperations, 'foundText'>) {
     this.#operations = operations
   }
 
-  peek(canonical: string): string | null {
-    const found = this.#operations.peek(canonical)
+  /** The text of what the addon just found. */
+  textOf(found: FoundText): string | null {
     if (typeof found !== 'number') {
       return found
     }
@@ -44,7 +44,7 @@ export class LocalTexts {
       known.isUsed = true
       return known.text
     }
-    const text = this.#operations.peeked()
+    const text = this.#operations.foundText()
     if (text !== null && this.#admits(text.length)) {
       this.#keep(found, text)
     }

@@ -2,44 +2,71 @@
 
 import { createRequire } from 'node:module'
 import type { CacheStats } from './cache.ts'
-import { beginBy, settle } from './completions.ts'
-import { type CoreEvent, report } from './diagnostics.ts'
 
 /**
- * An operation's answer; a rejected promise where it failed at once; or `undefined` where the answer is still to come,
- * under the number that was given as the last argument.
+ * An answer; a rejected promise where the cache was closed; or `undefined` where the answer is still to come, under the
+ * number that was given as the last argument.
  */
 export type Answer<T> = T | Promise<never> | undefined
 
-/** The value; or the lease that was taken and the lease that another holds, one of them null; or nothing. */
-export type LookupAnswer = string | [lease: string | null, held: string | null] | null
+/** A text; or the version of a large one, a number that no other value has, whose text `foundText` makes. */
+export type FoundText = string | number | null
 
-/** The functions of one cache. Canonical forms must be those of `canonicalForm`. */
+/** What a lookup finds in memory: the text; or the lease that was taken and the one that another holds; or nothing. */
+export type FoundLookup = FoundText | [lease: string | null, held: string | null]
+
+/** Arrays that are filled beforehand, by which the addon hands over pairs of tags and answers, and parts of effects. */
+export type Answers = unknown[]
+export type Effects = unknown[]
+
+/** The functions of one cache in one thread. Canonical forms must be those of `canonicalForm`. */
 export interface CacheOperations {
-  /** Whether every operation has its answer at once: entries are in memory. */
-  readonly answersAtOnce: boolean
-  /** Whether there may be copies in this process of what is in Redis. */
+  /** Tells the cache from all others of the process. */
+  readonly id: number
+  /** Whether entries are on Redis: answers come later. */
+  readonly isRemote: boolean
+  /** Whether there may be copies in this thread of what is on Redis. */
   readonly hasCopies: boolean
+  readonly asksForCredentials: boolean
   key(canonical: string): string
-  /** The text; or the version of a large one, a number that no other value has, whose text `peeked` makes. */
-  peek(canonical: string): string | number | null
-  /** The text of the large value at which this thread peeked last; null if it was made already. */
-  peeked(): string | null
+  peek(canonical: string): FoundText
+  /** The text of the large value that was found last; null if it was made already. */
+  foundText(): string | null
   peekBytes(canonical: string): Uint8Array | null
-  /** A value that is expected to be large is read where it holds up no others. */
-  get(canonical: string, number: number, isLarge: boolean): Answer<string | null>
-  getBytes(canonical: string, number: number, isLarge: boolean): Answer<Uint8Array | null>
-  lookup(canonical: string, number: number, isLarge: boolean): Answer<LookupAnswer>
-  /** Reads of many calls, each of whose canonical forms ends with a line feed; an answer that failed is an `Error`. */
-  getMany(canonicals: string, number: number): Answer<(string | null | Error)[]>
-  getBytesMany(canonicals: string, number: number): Answer<(Uint8Array | null | Error)[]>
-  lookupMany(canonicals: string, number: number): Answer<(LookupAnswer | Error)[]>
+  get(canonical: string, number: number): Answer<FoundText>
+  getBytes(canonical: string, number: number): Answer<Uint8Array | null>
+  lookup(canonical: string, number: number): Answer<FoundLookup>
+  /**
+   * Reads on Redis: lines of a letter (t, b, l for text, bytes, a lookup) and a canonical form, under consecutive numbers.
+   * `false` where the cache was closed: then none is taken.
+   */
+  reads(lines: string, firstNumber: number): boolean
   put(canonical: string, value: unknown, ttl: unknown, lease: unknown, number: number): Answer<boolean>
+  release(canonical: string, lease: unknown, number: number): Answer<boolean>
   purgeEntry(canonical: string, number: number): Answer<number>
   purgeContext(context: unknown, number: number): Answer<number>
   clear(number: number): Answer<number>
   stats(): CacheStats
-  close(number: number): Answer<null>
+  /** Fails every later call, in all threads. */
+  markClosed(): void
+
+  // What follows is of caches on Redis. Each returns how many answers there are, plus 65,536 times the parts of effects.
+  /** Sends what was asked for since the last time. */
+  flush(answers: Answers, effects: Effects): number
+  opened(
+    connection: number,
+    username: string | null,
+    password: string | null,
+    answers: Answers,
+    effects: Effects,
+  ): number
+  received(connection: number, buffer: Uint8Array, length: number, answers: Answers, effects: Effects): number
+  closed(connection: number, reason: string, answers: Answers, effects: Effects): number
+  tick(answers: Answers, effects: Effects): number
+  /** Ends the engine of this thread, and answers under this number once it has. */
+  close(number: number, answers: Answers, effects: Effects): number
+  /** Whether nothing is in flight and no purge is pending. */
+  isIdle(): boolean
 }
 
 interface Native {
@@ -52,15 +79,10 @@ interface Native {
   openCache(options: unknown): CacheOperations
   /** Opens the process's default cache, or finds it if it is open with equal options. */
   configureDefault(options: unknown, fallbackUrl: unknown, fallbackSecret: unknown): CacheOperations
-  /** Begins the operations whose answers are still to come, of all caches. */
-  begin(): void
-  /** The functions of whichever cache is the process's default when they are called. */
-  defaultCache: CacheOperations
-}
-
-interface Addon {
-  /** Hands over what ended: numbers and answers in turns, numbers and errors in turns; and events, if there are any. */
-  attach(deliver: (resolved: unknown[], rejected: unknown[], events: CoreEvent[] | undefined) => void): Native
+  /** The id of the process's default cache; 0 while there is none. */
+  currentId(): number
+  /** The process's default cache, in this thread. */
+  currentDefault(): CacheOperations
 }
 
 /** The platforms whose addon may fit. An addon for the wrong C library does not load, so the next one is tried. */
@@ -76,7 +98,7 @@ function candidatePlatforms(): string[] {
   }
 }
 
-function load(): Addon {
+function load(): Native {
   const requireAddon = createRequire(import.meta.url)
   const failures: unknown[] = []
   for (const platform of candidatePlatforms()) {
@@ -95,11 +117,4 @@ function load(): Addon {
   )
 }
 
-export const native: Native = load().attach((resolved, rejected, events) => {
-  settle(resolved, rejected)
-  if (events !== undefined) {
-    report(events)
-  }
-})
-
-beginBy(native.begin)
+export const native: Native = load()

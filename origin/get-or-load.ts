@@ -139,13 +139,10 @@ async function store({ cache, context, params, scope, ttl }: Entry, lease: strin
   await cache.put(context, params, value, ttl === undefined ? { ...scope, lease } : { ...scope, ttl, lease })
 }
 
-/**
- * Gives a lease back after a failed load, so that nobody waits for it. The way to do that is to purge the entry: at
- * worst somebody else's new value goes too, which costs one load.
- */
+/** Gives a lease back after a failed load, so that nobody waits for it. */
 async function release({ cache, context, params, scope }: Entry, lease: string): Promise<void> {
   leading.delete(lease)
-  await cache.purge(context, params, scope)
+  await cache.release(context, params, lease, scope)
 }
 
 /**

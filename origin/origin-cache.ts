@@ -34,12 +34,21 @@ export interface OriginCache {
     value: string,
     options?: Scope & { ttl?: number; lease?: string | null },
   ): Promise<boolean>
+  /** Gives a lease back whose load failed; never touches a value. */
+  release(context: string, params: Params | null, lease: string, scope?: Scope): Promise<boolean>
   purge(context: string, params?: Params | null, scope?: Scope): Promise<number>
 }
 
-/** Whether the cache raised this itself: a key that cannot be derived, a value that cannot be kept, a closed cache. */
+/**
+ * Whether the cache raised this itself: a key that cannot be derived, a value that cannot be kept, a closed cache. Told by
+ * its code alone: an error of another realm is no instance of this realm's `Error`.
+ */
 export function isCacheError(error: unknown): error is Error & { readonly code: string } {
   return (
-    error instanceof Error && 'code' in error && typeof error.code === 'string' && error.code.startsWith('ERR_MIZAN_')
+    typeof error === 'object' &&
+    error !== null &&
+    'code' in error &&
+    typeof error.code === 'string' &&
+    error.code.startsWith('ERR_MIZAN_')
   )
 }

@@ -3,7 +3,7 @@
 import { join } from 'node:path'
 import { build } from './build.mjs'
 import { provideRedisServer } from './redis-server.mjs'
-import { installPackages, requireRust } from './setup.mjs'
+import { installPackages, provideTool, requireRust } from './setup.mjs'
 import { run, runMain } from './system.mjs'
 
 await runMain(async () => {
@@ -12,6 +12,7 @@ await runMain(async () => {
   await installPackages()
   await installPackages('bench')
   process.env.REDIS_SERVER = await provideRedisServer()
+  await provideTool('wrk', 'wrk', 'The benchmark puts servers under load')
   await build()
   if (!(await run('npx', ['tsx', join('bench', program), ...args]))) {
     process.exitCode = 1

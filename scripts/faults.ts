@@ -22,7 +22,7 @@ function asRow(result: Result): Row {
     fault: result.name,
     requests: result.requests.toLocaleString('en'),
     failed: `${result.failed}`,
-    'purges (kept)': `${result.purges.toLocaleString('en')} (${result.postponedPurges.toLocaleString('en')})`,
+    'purges (deferred)': `${result.purges.toLocaleString('en')} (${result.deferredPurges.toLocaleString('en')})`,
     lost: `${result.lostPurges}`,
     'stale answers': `${result.stale}`,
     'longest call': milliseconds(result.longestCall),

@@ -12,7 +12,7 @@ await runMain(async () => {
   const build = ['test', '--target-dir', 'target/model', '--package', 'mizan-cache-core']
   const suites = [
     ['--test', 'memory_loom', '--test', 'protocol_model', '--', '--nocapture'],
-    ['--lib', '--', '--nocapture', 'local_tier'],
+    ['--lib', '--', '--nocapture', 'copies'],
   ]
   for (const suite of suites) {
     if (!(await run('cargo', [...build, ...suite], { RUSTFLAGS: '--cfg mizan_model' }))) {

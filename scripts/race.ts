@@ -36,7 +36,7 @@ function show(name: string, tally: Tally, holds: boolean): void {
       `  ${tally.lagging} reads before word of another process's purge, ${Math.ceil(tally.longestLag)} ms at most`,
     )
   }
-  if (tally.postponedPurges > 0) console.log(`  ${tally.postponedPurges} purges were postponed, and not waited for`)
+  if (tally.deferredPurges > 0) console.log(`  ${tally.deferredPurges} purges were postponed, and not waited for`)
   if (!holds) {
     console.log(`  NOT AS IT SHOULD BE${tally.example === null ? '' : `: ${tally.example}`}`)
     isAsItShouldBe = false

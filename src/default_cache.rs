@@ -2,43 +2,36 @@
 
 use std::sync::{
     Arc, Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicBool, Ordering::Relaxed},
+    atomic::{AtomicU64, Ordering::SeqCst},
 };
 
 use mizan_cache_core::{
-    cache::Cache,
-    config::{BackendConfig, Config},
+    config::Config,
     error::{Error, ErrorCode},
+    shared_cache::SharedCache,
 };
 
-/// A cache as the functions of one or more environments hold it.
+/// A cache, as the threads that use it hold it.
 #[derive(Clone)]
 pub struct Held {
+    /// Tells it from all others of this process.
+    pub id: u64,
     /// The cache.
-    pub cache: Cache,
-    /// Whether its operations need the runtime.
-    pub is_remote: bool,
-    /// Whether it may have copies in this process of what is in Redis.
-    pub has_copies: bool,
-    /// Whether it was closed.
-    pub closed: Arc<AtomicBool>,
+    pub cache: Arc<SharedCache>,
 }
 
+static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+
 impl Held {
-    /// A new cache.
+    /// A new cache, in the place of another if there is one.
     ///
     /// # Errors
     /// `Secret` or `Option`, for what is out of range.
-    pub fn open(config: &Config) -> Result<Self, Error> {
-        let has_copies = match &config.backend {
-            BackendConfig::Memory { .. } => false,
-            BackendConfig::Redis(redis) => redis.local_max_bytes.is_some(),
-        };
+    pub fn open(config: &Config, replaced: Option<&Self>) -> Result<Self, Error> {
+        let replaced = replaced.map(|held| &*held.cache);
         Ok(Self {
-            cache: Cache::new(config)?,
-            is_remote: matches!(config.backend, BackendConfig::Redis(_)),
-            has_copies,
-            closed: Arc::default(),
+            cache: Arc::new(SharedCache::new(config, replaced)?),
+            id: NEXT_ID.fetch_add(1, SeqCst),
         })
     }
 }
@@ -49,13 +42,15 @@ struct Default {
 }
 
 static DEFAULT: Mutex<Option<Default>> = Mutex::new(None);
+/// The id of the default cache; 0 while there is none.
+static CURRENT: AtomicU64 = AtomicU64::new(0);
 
 fn lock() -> MutexGuard<'static, Option<Default>> {
     DEFAULT.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Makes the cache of this configuration the default: the present one if it was made with an equal configuration and
-/// is open, otherwise a new one.
+/// is open, otherwise a new one, which inherits what the present one still owes to Redis.
 ///
 /// # Errors
 /// `Secret` or `Option`, for what is out of range.
@@ -63,16 +58,22 @@ pub fn configure(config: Config) -> Result<Held, Error> {
     let mut default = lock();
     if let Some(present) = &*default
         && present.config == config
-        && !present.held.closed.load(Relaxed)
+        && !present.held.cache.is_closed()
     {
         return Ok(present.held.clone());
     }
-    let held = Held::open(&config)?;
+    let held = Held::open(&config, default.as_ref().map(|present| &present.held))?;
+    CURRENT.store(held.id, SeqCst);
     *default = Some(Default {
         config,
         held: held.clone(),
     });
     Ok(held)
+}
+
+/// The id of the default cache, without a lock; 0 while there is none.
+pub fn current_id() -> u64 {
+    CURRENT.load(SeqCst)
 }
 
 /// The default cache.

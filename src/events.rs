@@ -1,69 +1,14 @@
-//! Events of caches on their way to JavaScript.
-
-use std::collections::VecDeque;
+//! Events of a cache, as JavaScript is told them.
 
 use mizan_cache_core::events::{ConnectionEvent, Event};
 
 use crate::js::{Env, Outcome, Value};
 
-/// Should JavaScript not run for so long that more than this happens, the oldest is not told any more.
-const MOST_WAITING: usize = 256;
-
-/// Events that JavaScript was not told yet. What is the same but for a count is one event.
-#[derive(Default)]
-pub struct Untold {
-    events: VecDeque<Event>,
-}
-
-impl Untold {
-    /// Adds an event.
-    pub fn add(&mut self, event: Event) {
-        if self.events.iter_mut().any(|other| merge(other, event)) {
-            return;
-        }
-        if self.events.len() == MOST_WAITING {
-            self.events.pop_front();
-        }
-        self.events.push_back(event);
-    }
-
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.events.is_empty()
-    }
-
-    /// As JavaScript is told them.
-    pub fn into_value(self, env: Env<'_>) -> Outcome<Value<'_>> {
-        let events = self.events.into_iter().map(|event| value_of(env, event));
-        env.array(&events.collect::<Outcome<Vec<_>>>()?)
-    }
-}
-
-/// Adds an event to one of the same sort, if it is one.
-fn merge(into: &mut Event, event: Event) -> bool {
-    match (into, event) {
-        (
-            Event::Failed {
-                operation,
-                reason,
-                calls,
-            },
-            Event::Failed {
-                operation: another,
-                reason: why,
-                calls: more,
-            },
-        ) if *operation == another && *reason == why => *calls += more,
-        (Event::PurgesKept(count), Event::PurgesKept(more))
-        | (Event::PurgesDelivered(count), Event::PurgesDelivered(more)) => *count += more,
-        _ => return false,
-    }
-    true
-}
-
-fn value_of(env: Env<'_>, event: Event) -> Outcome<Value<'_>> {
+/// The last part of the event's channel, and its message.
+pub fn message<'scope>(env: Env<'scope>, event: &Event) -> Outcome<(&'static str, Value<'scope>)> {
     let object = env.object()?;
-    let kind = match event {
+    let text = |name, text: &str| object.define(name, env.string(text)?);
+    let channel = match event {
         Event::Connection(event) => {
             let (state, reason) = match event {
                 ConnectionEvent::Made => ("made", None),
@@ -71,14 +16,18 @@ fn value_of(env: Env<'_>, event: Event) -> Outcome<Value<'_>> {
                 ConnectionEvent::Failed(reason) => ("failed", Some(reason)),
                 ConnectionEvent::Closed => ("closed", None),
             };
-            object.set(c"state", env.string(state)?)?;
+            text(c"state", state)?;
             if let Some(reason) = reason {
-                object.set(c"reason", env.string(reason.as_str())?)?;
+                text(c"reason", reason.as_str())?;
             }
             "connection"
         }
+        Event::FenceRefused => {
+            text(c"state", "fence refused")?;
+            "connection"
+        }
         Event::Circuit(circuit) => {
-            object.set(c"state", env.string(circuit.as_str())?)?;
+            text(c"state", circuit.as_str())?;
             "circuit"
         }
         Event::Failed {
@@ -86,21 +35,37 @@ fn value_of(env: Env<'_>, event: Event) -> Outcome<Value<'_>> {
             reason,
             calls,
         } => {
-            object.set(c"operation", env.string(operation.as_str())?)?;
-            object.set(c"reason", env.string(reason.as_str())?)?;
-            object.set(c"calls", env.count(calls)?)?;
+            text(c"operation", operation.as_str())?;
+            text(c"reason", reason.as_str())?;
+            object.define(c"calls", env.count(*calls)?)?;
             "error"
         }
-        Event::PurgesKept(count) | Event::PurgesDelivered(count) | Event::PurgesGivenUp(count) => {
+        Event::CallRefused(operation) => {
+            text(c"operation", operation.as_str())?;
+            text(c"reason", "breaks connections")?;
+            object.define(c"calls", env.count(1)?)?;
+            "error"
+        }
+        Event::PurgesPending(count) | Event::PurgesDelivered(count) | Event::PurgesLost(count) => {
             let state = match event {
-                Event::PurgesKept(_) => "kept",
+                Event::PurgesPending(_) => "pending",
                 Event::PurgesDelivered(_) => "delivered",
-                _ => "given up",
+                _ => "lost",
             };
-            object.set(c"state", env.string(state)?)?;
-            object.set(c"purges", env.count(count)?)?;
-            "kept-purges"
+            text(c"state", state)?;
+            object.define(c"purges", env.count(*count)?)?;
+            "pending-purges"
+        }
+        Event::PurgeRefused { scope, context } => {
+            text(c"state", "refused")?;
+            object.define(c"purges", env.count(1)?)?;
+            text(c"scope", scope.as_str())?;
+            let context = context
+                .as_deref()
+                .map_or_else(|| env.null(), |context| env.string(context))?;
+            object.define(c"context", context)?;
+            "pending-purges"
         }
     };
-    env.array(&[env.string(kind)?, object])
+    Ok((channel, object))
 }

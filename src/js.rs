@@ -1,4 +1,4 @@
-//! JavaScript values, and every call of Node-API but those of `completions`.
+//! JavaScript values, and every call of Node-API.
 //!
 //! An [`Env`] and a [`Value`] live as long as the callback they were handed to: their lifetime keeps them from leaving
 //! it, and their raw pointers keep them on its thread. That is what all the `unsafe` here rests on.
@@ -132,11 +132,6 @@ impl<'scope> Env<'scope> {
         }
     }
 
-    /// The environment as Node-API knows it.
-    pub const fn raw(self) -> sys::napi_env {
-        self.raw
-    }
-
     /// A value that Node hands to a callback.
     ///
     /// # Safety
@@ -195,6 +190,11 @@ impl<'scope> Env<'scope> {
         self.number(value as f64)
     }
 
+    /// A number that fits into 31 bits, which takes no memory.
+    pub fn small(self, value: u32) -> Outcome<Value<'scope>> {
+        self.make(|result| node_api!(napi_create_uint32(self, value, result)))
+    }
+
     /// A string.
     pub fn string(self, text: &str) -> Outcome<Value<'scope>> {
         self.utf8(text.as_bytes())
@@ -225,11 +225,17 @@ impl<'scope> Env<'scope> {
         self.make(|result| node_api!(napi_create_typedarray(self, kind, bytes.len(), buffer.raw, 0, result)))
     }
 
+    /// A `Buffer` with a copy of these bytes.
+    pub fn buffer(self, bytes: &[u8]) -> Outcome<Value<'scope>> {
+        let (start, nothing) = (bytes.as_ptr().cast::<c_void>(), ptr::null_mut());
+        self.make(|result| node_api!(napi_create_buffer_copy(self, bytes.len(), start, nothing, result)))
+    }
+
     /// An array of these values.
     pub fn array(self, values: &[Value<'scope>]) -> Outcome<Value<'scope>> {
         let array = self.make(|result| node_api!(napi_create_array_with_length(self, values.len(), result)))?;
         for (index, value) in (0..).zip(values) {
-            node_api!(napi_set_element(self, array.raw, index, value.raw))?;
+            array.define_element(index, *value)?;
         }
         Ok(array)
     }
@@ -324,11 +330,6 @@ unsafe extern "C" fn release<T>(_: sys::napi_env, bound: *mut c_void, _: *mut c_
 }
 
 impl<'scope> Value<'scope> {
-    /// The value as Node-API knows it.
-    pub const fn raw(self) -> sys::napi_value {
-        self.raw
-    }
-
     /// What it is.
     pub fn kind(self) -> Outcome<Kind> {
         let mut kind = 0;
@@ -537,9 +538,57 @@ impl<'scope> Value<'scope> {
             .make(|result| node_api!(napi_get_named_property(self.env, self.raw, name.as_ptr(), result)))
     }
 
-    /// Sets an object's property.
-    pub fn set(self, name: &CStr, value: Value<'scope>) -> Outcome<()> {
-        node_api!(napi_set_named_property(self.env, self.raw, name.as_ptr(), value.raw))
+    /// Gives an object a property of its own, as in a literal. No setter is called that somebody gave to a prototype.
+    pub fn define(self, name: &CStr, value: Value<'scope>) -> Outcome<()> {
+        self.define_property(name.as_ptr(), ptr::null_mut(), value)
+    }
+
+    /// Gives an array an element of its own. No setter is called that somebody gave to a prototype.
+    pub fn define_element(self, index: u32, value: Value<'scope>) -> Outcome<()> {
+        let name = self.env.small(index)?.to_name()?;
+        self.define_property(ptr::null(), name.raw, value)
+    }
+
+    fn define_property(self, name: *const c_char, key: sys::napi_value, value: Value<'scope>) -> Outcome<()> {
+        let property = sys::napi_property_descriptor {
+            utf8name: name,
+            name: key,
+            method: None,
+            getter: None,
+            setter: None,
+            value: value.raw,
+            attributes: sys::PropertyAttributes::writable
+                | sys::PropertyAttributes::enumerable
+                | sys::PropertyAttributes::configurable,
+            data: ptr::null_mut(),
+        };
+        node_api!(napi_define_properties(self.env, self.raw, 1, &raw const property))
+    }
+
+    /// Replaces an element that the array has already.
+    pub fn set_element(self, index: u32, value: Value<'scope>) -> Outcome<()> {
+        node_api!(napi_set_element(self.env, self.raw, index, value.raw))
+    }
+
+    /// Reads the beginning of a `Uint8Array` where it is. The reader must run no JavaScript.
+    pub fn with_bytes<T>(self, length: usize, read: impl FnOnce(&[u8]) -> Outcome<T>) -> Outcome<T> {
+        let (mut kind, mut available, mut start) = (0, 0, ptr::null_mut());
+        let (buffer, offset) = (ptr::null_mut(), ptr::null_mut());
+        node_api!(napi_get_typedarray_info(
+            self.env,
+            self.raw,
+            &raw mut kind,
+            &raw mut available,
+            &raw mut start,
+            buffer,
+            offset
+        ))?;
+        if kind != sys::TypedarrayType::uint8_array || length > available || start.is_null() {
+            return Err(internal("not a buffer of that length").into());
+        }
+        // SAFETY: Node has just said that so many bytes stand here. The value, an argument of the running callback, keeps
+        // its buffer alive, and no JavaScript runs that could change or detach it.
+        read(unsafe { std::slice::from_raw_parts(start.cast::<u8>(), length) })
     }
 
     /// The names and symbols of an object's own enumerable properties, as an array: indices first, as numbers.

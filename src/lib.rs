@@ -1,19 +1,19 @@
 //! N-API bindings of the Mizan cache: they convert values and delegate to `mizan-cache-core`.
 //!
-//! The module has one function, `attach(settle)`, which returns all others; `cache/native.ts` declares their types.
-//! Loading it starts no thread, and nothing here keeps a process alive but operations that are under way.
+//! `cache/native.ts` declares the types of its functions. Loading it starts no thread, and nothing here keeps a process
+//! alive: sockets and timers are JavaScript's.
 
-mod answer;
-mod completions;
+mod answers;
 mod default_cache;
 mod events;
 #[cfg(feature = "faults")]
 mod faults;
+mod handle;
 mod js;
 mod operations;
 mod options;
 mod params;
-mod runtime;
+mod text;
 
 use std::rc::Rc;
 
@@ -22,7 +22,6 @@ use napi::{JsValue, bindgen_prelude::Object};
 use napi_derive::napi;
 
 use crate::{
-    completions::Completions,
     default_cache::Held,
     js::{ARGUMENTS, Env, Outcome, Value},
     operations::{operations, read_canonical},
@@ -41,34 +40,25 @@ fn register(exports: Object<'_>, env: napi::Env) {
         (env, env.value(exports.raw()))
     };
     js::guard(env, || {
-        exports.set(c"attach", env.function("attach", &Rc::new(Realm::new(env)?), attach)?)?;
+        let realm = Rc::new(Realm::new(env)?);
+        let nothing = Rc::new(());
+        exports.define(c"canonicalForm", env.function("canonicalForm", &realm, canonical_form)?)?;
+        exports.define(c"createSigner", env.function("createSigner", &realm, create_signer)?)?;
+        exports.define(c"deriveKey", env.function("deriveKey", &realm, derive_key)?)?;
+        exports.define(c"openCache", env.function("openCache", &nothing, open_cache)?)?;
+        exports.define(
+            c"configureDefault",
+            env.function("configureDefault", &nothing, configure_default)?,
+        )?;
+        exports.define(c"currentId", env.function("currentId", &nothing, current_id)?)?;
+        exports.define(
+            c"currentDefault",
+            env.function("currentDefault", &nothing, current_default)?,
+        )?;
+        #[cfg(feature = "faults")]
+        exports.define(c"faults", faults::faults(env)?)?;
         env.undefined()
     });
-}
-
-/// All functions, for a user of this module who settles promises by `settle`.
-fn attach<'scope>(env: Env<'scope>, realm: &Rc<Realm>, [settle, ..]: Arguments<'scope>) -> Outcome<Value<'scope>> {
-    let completions = Rc::new(Completions::new(settle)?);
-    let functions = env.object()?;
-    functions.set(c"canonicalForm", env.function("canonicalForm", realm, canonical_form)?)?;
-    functions.set(c"createSigner", env.function("createSigner", realm, create_signer)?)?;
-    functions.set(c"deriveKey", env.function("deriveKey", realm, derive_key)?)?;
-    functions.set(c"openCache", env.function("openCache", &completions, open_cache)?)?;
-    functions.set(
-        c"configureDefault",
-        env.function("configureDefault", &completions, configure_default)?,
-    )?;
-    functions.set(c"begin", env.function("begin", &completions, begin)?)?;
-    functions.set(c"defaultCache", operations(env, None, &completions)?)?;
-    #[cfg(feature = "faults")]
-    functions.set(c"faults", faults::faults(env, &completions)?)?;
-    Ok(functions)
-}
-
-/// Begins the operations whose answers are still to come.
-fn begin<'scope>(env: Env<'scope>, completions: &Rc<Completions>, _: Arguments<'scope>) -> Outcome<Value<'scope>> {
-    completions.begin();
-    env.undefined()
 }
 
 fn canonical_form<'scope>(
@@ -100,24 +90,25 @@ fn derive_key<'scope>(
     env.string(signer.key(&read_canonical(canonical)?).as_str())
 }
 
-fn open_cache<'scope>(
-    env: Env<'scope>,
-    completions: &Rc<Completions>,
-    [options, ..]: Arguments<'scope>,
-) -> Outcome<Value<'scope>> {
+fn open_cache<'scope>(env: Env<'scope>, _: &Rc<()>, [options, ..]: Arguments<'scope>) -> Outcome<Value<'scope>> {
     let config = read_config(env, options, env.undefined()?, env.undefined()?)?;
-    let held = Held::open(&config)?;
-    completions.observe(env, &held.cache)?;
-    operations(env, Some(held), completions)
+    operations(env, Held::open(&config, None)?)
 }
 
 fn configure_default<'scope>(
     env: Env<'scope>,
-    completions: &Rc<Completions>,
+    _: &Rc<()>,
     [options, fallback_url, fallback_secret, ..]: Arguments<'scope>,
 ) -> Outcome<Value<'scope>> {
     let config = read_config(env, options, fallback_url, fallback_secret)?;
-    let held = default_cache::configure(config)?;
-    completions.observe(env, &held.cache)?;
-    operations(env, Some(held), completions)
+    operations(env, default_cache::configure(config)?)
+}
+
+/// The id of the default cache; 0 while there is none.
+fn current_id<'scope>(env: Env<'scope>, _: &Rc<()>, _: Arguments<'scope>) -> Outcome<Value<'scope>> {
+    env.count(default_cache::current_id())
+}
+
+fn current_default<'scope>(env: Env<'scope>, _: &Rc<()>, _: Arguments<'scope>) -> Outcome<Value<'scope>> {
+    operations(env, default_cache::current()?)
 }

@@ -1,176 +1,137 @@
 //! The operations of a cache, as functions over the cache they belong to.
+//!
+//! In memory each returns its answer. On Redis it returns `undefined`, and the answer comes under the number that it was
+//! given; what is wrong with the call throws, and a cache that was closed is a promise that is rejected.
 
-use std::{
-    cell::Cell,
-    pin::Pin,
-    rc::Rc,
-    sync::atomic::Ordering::Relaxed,
-    task::{Context, Poll, Waker},
-    time::Duration,
-};
+use std::{rc::Rc, time::Duration};
 
 use bytes::Bytes;
 use mizan_cache_core::{
-    cache::{Cache, Purge, PutOptions},
     canonical::Canonical,
     config::MAX_TTL,
+    engine::{ConnectionId, Engine, Operation, Ticket, address::Credentials},
     error::{Error, ErrorCode},
-    expected_size::ExpectedSize,
+    events::Reason,
     histogram::{BOUNDS, Histogram},
-    lease::LeaseToken,
+    lease::{LeaseToken, Lookup},
     memory::Versioned,
+    shared_cache::{PutOptions, Reply, Request},
 };
 
 use crate::{
-    answer::{Answer, Text},
-    completions::Completions,
-    default_cache::{self, Held},
-    js::{ARGUMENTS, Body, Env, Failure, Kind, Outcome, Value, internal},
+    default_cache::Held,
+    handle::{Arrays, Handle, now},
+    js::{ARGUMENTS, Body, Env, Kind, Outcome, Value, internal},
     params::read_context,
-    runtime::runtime,
+    text::text,
 };
 
 /// To make a string of so many bytes anew takes longer than to find one that was made before.
 const LARGE_TEXT: usize = 4_096;
 
-type Operation = Pin<Box<dyn Future<Output = Result<Answer, Error>> + Send>>;
 type Arguments<'scope> = [Value<'scope>; ARGUMENTS];
 
-/// What the functions of one cache share.
-struct Handle {
-    /// The cache, or nothing for whichever is the process's default when a function is called.
-    held: Option<Held>,
-    completions: Rc<Completions>,
-    /// The large value that was peeked at last, until its text is asked for.
-    peeked: Cell<Option<Bytes>>,
-}
-
-/// An object with the functions of a cache, or of the default cache if none is given.
-pub fn operations<'scope>(
-    env: Env<'scope>,
-    held: Option<Held>,
-    completions: &Rc<Completions>,
-) -> Outcome<Value<'scope>> {
-    let handle = Rc::new(Handle {
-        held,
-        completions: Rc::clone(completions),
-        peeked: Cell::default(),
-    });
-    let functions: [(&std::ffi::CStr, Body<Handle>); 16] = [
+/// An object with the functions of a cache.
+pub fn operations(env: Env<'_>, held: Held) -> Outcome<Value<'_>> {
+    let (id, is_remote, has_copies, asks) = (
+        held.id,
+        held.cache.is_remote(),
+        held.cache.has_copies(),
+        held.cache.asks_for_credentials(),
+    );
+    let handle = Rc::new(Handle::new(held));
+    let functions: [(&std::ffi::CStr, Body<Handle>); 22] = [
         (c"key", key),
         (c"peek", peek),
-        (c"peeked", peeked),
+        (c"foundText", found_text),
         (c"peekBytes", peek_bytes),
         (c"get", get),
         (c"getBytes", get_bytes),
         (c"lookup", lookup),
-        (c"getMany", get_many),
-        (c"getBytesMany", get_bytes_many),
-        (c"lookupMany", lookup_many),
+        (c"reads", reads),
         (c"put", put),
+        (c"release", release),
         (c"purgeEntry", purge_entry),
         (c"purgeContext", purge_context),
         (c"clear", clear),
         (c"stats", stats),
+        (c"markClosed", mark_closed),
+        (c"flush", flush),
+        (c"opened", opened),
+        (c"received", received),
+        (c"closed", closed),
+        (c"tick", tick),
         (c"close", close),
+        (c"isIdle", is_idle),
     ];
     let object = env.object()?;
     for (name, body) in functions {
-        object.set(name, env.function(&name.to_string_lossy(), &handle, body)?)?;
+        object.define(name, env.function(&name.to_string_lossy(), &handle, body)?)?;
     }
-    let (answers_at_once, has_copies) = match &handle.held {
-        Some(held) => (!held.is_remote, held.has_copies),
-        None => (false, true),
-    };
-    object.set(c"answersAtOnce", env.boolean(answers_at_once)?)?;
-    object.set(c"hasCopies", env.boolean(has_copies)?)?;
+    object.define(c"id", env.count(id)?)?;
+    object.define(c"isRemote", env.boolean(is_remote)?)?;
+    object.define(c"hasCopies", env.boolean(has_copies)?)?;
+    object.define(c"asksForCredentials", env.boolean(asks)?)?;
+    #[cfg(feature = "faults")]
+    object.define(c"panicLater", env.function("panicLater", &handle, panic_later)?)?;
     Ok(object)
 }
 
-impl Handle {
-    fn held(&self) -> Result<Held, Error> {
-        self.held.clone().map_or_else(default_cache::current, Ok)
+/// A call: answered in memory, taken for Redis, or rejected because the cache was closed.
+fn run<'scope>(
+    env: Env<'scope>,
+    handle: &Handle,
+    number: Value<'scope>,
+    request: Request<'_>,
+    wants_bytes: bool,
+) -> Outcome<Value<'scope>> {
+    if let Err(error) = handle.cache().check_open() {
+        return env.rejection(&error);
     }
-
-    /// A value in this process; none where there is no cache, which the read that follows tells.
-    fn copy(&self, canonical: &Canonical) -> Option<Versioned> {
-        match &self.held {
-            Some(held) => held.cache.peek_versioned(canonical),
-            None => default_cache::current().ok()?.cache.peek_versioned(canonical),
-        }
+    if handle.cache().is_remote() {
+        handle.queue(ticket(number)?, request, wants_bytes)?;
+        return env.undefined();
     }
-
-    /// Starts an operation and returns its answer, a rejection, or `undefined` where the answer is still to come.
-    fn run<'scope>(
-        &self,
-        env: Env<'scope>,
-        number: Value<'scope>,
-        start: impl FnOnce(&Held) -> Operation,
-    ) -> Outcome<Value<'scope>> {
-        let held = match self.held() {
-            Ok(held) => held,
-            Err(error) => return env.rejection(&error),
-        };
-        let mut operation = start(&held);
-        // One that is ready needs no other thread. One that asks Redis is not, and to begin it here would wake the
-        // runtime's thread more than once.
-        if !held.cache.is_connected() {
-            let _context = held.is_remote.then(|| runtime().enter());
-            let mut context = Context::from_waker(Waker::noop());
-            if let Poll::Ready(result) = operation.as_mut().poll(&mut context) {
-                return settled(env, result);
-            }
-        }
-        self.completions.add(env, number.number()?, operation)?;
-        env.undefined()
-    }
-
-    /// Starts reads of many calls. On Redis they begin on the runtime's thread, which has the time for it.
-    fn run_many<'scope, T, Read>(
-        &self,
-        env: Env<'scope>,
-        [canonicals, number, ..]: Arguments<'scope>,
-        read: fn(&Cache, Vec<Canonical>) -> Read,
-        answer: fn(T) -> Answer,
-    ) -> Outcome<Value<'scope>>
-    where
-        T: Send + 'static,
-        Read: Future<Output = Result<Vec<T>, Error>> + Send + 'static,
+    if let Request::Get(canonical) | Request::Lookup(canonical) = request
+        && !wants_bytes
+        && let Some(Versioned { value, version }) = handle.cache().peek(canonical)
     {
-        let canonicals = canonicals.ascii()?;
-        let held = match self.held() {
-            Ok(held) => held,
-            Err(error) => return env.rejection(&error),
-        };
-        let cache = held.cache.clone();
-        let operation = async move {
-            let answers = read(&cache, canonicals_of(&canonicals)?).await?;
-            Ok(Answer::Many(answers.into_iter().map(answer).collect()))
-        };
-        if !held.is_remote {
-            return self.run(env, number, |_| Box::pin(operation));
-        }
-        self.completions.add(env, number.number()?, operation)?;
-        env.undefined()
+        return found(env, handle, value, version).or_else(|failure| env.rejection(&failure.into_error(env)));
     }
+    let answer = match handle.cache().answer(request)? {
+        Reply::Value(Some(value)) if wants_bytes => env.bytes(&value),
+        Reply::Value(Some(value)) | Reply::Lookup(Lookup::Hit(value)) => text(env, &value),
+        // One of the two is `null`.
+        Reply::Lookup(Lookup::Leased(lease)) => env.array(&[env.string(lease.as_str())?, env.null()?]),
+        Reply::Lookup(Lookup::Held(lease)) => env.array(&[env.null()?, env.string(lease.as_str())?]),
+        Reply::Value(None) | Reply::Lookup(Lookup::Miss) => env.null(),
+        Reply::Stored(done) | Reply::Released(done) => env.boolean(done),
+        Reply::Purged(count) => env.count(count),
+    };
+    answer.or_else(|failure| env.rejection(&failure.into_error(env)))
 }
 
-fn settled(env: Env<'_>, result: Result<Answer, Error>) -> Outcome<Value<'_>> {
-    let value = result.map_err(Failure::from).and_then(|answer| answer.into_value(env));
-    value.or_else(|failure| env.rejection(&failure.into_error(env)))
+/// A value in this process: its text, or the version of a large one, whose text `foundText` makes.
+fn found<'scope>(env: Env<'scope>, handle: &Handle, value: Bytes, version: u64) -> Outcome<Value<'scope>> {
+    if value.len() >= LARGE_TEXT {
+        handle.found.set(Some(value));
+        return env.count(version);
+    }
+    text(env, &value)
+}
+
+fn ticket(number: Value<'_>) -> Outcome<Ticket> {
+    let number = number.number()?;
+    if !(0.0..f64::from(u32::MAX / 8)).contains(&number) {
+        return Err(internal("a number that is no ticket").into());
+    }
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is in range")]
+    Ok(number as Ticket)
 }
 
 /// The canonical form of a call, as `canonicalForm` or its equal in JavaScript wrote it.
 pub fn read_canonical(text: Value<'_>) -> Outcome<Canonical> {
     Ok(canonical_of(text.ascii()?)?)
-}
-
-/// Many canonical forms, of which each ends with a line feed: none holds one.
-fn canonicals_of(text: &[u8]) -> Result<Vec<Canonical>, Error> {
-    let lines = text.split_inclusive(|byte| *byte == b'\n');
-    lines
-        .map(|line| canonical_of(line[..line.len() - 1].to_vec()))
-        .collect()
 }
 
 fn canonical_of(text: Vec<u8>) -> Result<Canonical, Error> {
@@ -187,25 +148,31 @@ const CONTEXT_START: usize = r#"{"c":""#.len();
 
 fn key<'scope>(env: Env<'scope>, handle: &Rc<Handle>, [canonical, ..]: Arguments<'scope>) -> Outcome<Value<'scope>> {
     let canonical = read_canonical(canonical)?;
-    env.string(handle.held()?.cache.key(&canonical).as_str())
+    env.string(handle.cache().key(&canonical).as_str())
 }
 
-/// The text, or the version of a large one, whose text `peeked` makes.
+/// A value in memory, or a copy of one on Redis.
+fn copy(handle: &Handle, canonical: &Canonical) -> Option<Versioned> {
+    if !handle.cache().is_remote() {
+        return handle.cache().peek(canonical);
+    }
+    if handle.cache().is_closed() {
+        return None;
+    }
+    let digest = handle.cache().signer().digest(canonical);
+    handle.engine(|engine| engine.peek(&digest, canonical.context(), now()))?
+}
+
 fn peek<'scope>(env: Env<'scope>, handle: &Rc<Handle>, [canonical, ..]: Arguments<'scope>) -> Outcome<Value<'scope>> {
-    let canonical = read_canonical(canonical)?;
-    match handle.copy(&canonical) {
-        Some(Versioned { value, version }) if value.len() >= LARGE_TEXT => {
-            handle.peeked.set(Some(value));
-            env.count(version)
-        }
-        Some(Versioned { value, .. }) => Text::from(value).into_value(env),
+    match copy(handle, &read_canonical(canonical)?) {
+        Some(Versioned { value, version }) => found(env, handle, value, version),
         None => env.null(),
     }
 }
 
-fn peeked<'scope>(env: Env<'scope>, handle: &Rc<Handle>, _: Arguments<'scope>) -> Outcome<Value<'scope>> {
-    match handle.peeked.take() {
-        Some(value) => Text::from(value).into_value(env),
+fn found_text<'scope>(env: Env<'scope>, handle: &Rc<Handle>, _: Arguments<'scope>) -> Outcome<Value<'scope>> {
+    match handle.found.take() {
+        Some(value) => text(env, &value),
         None => env.null(),
     }
 }
@@ -215,63 +182,87 @@ fn peek_bytes<'scope>(
     handle: &Rc<Handle>,
     [canonical, ..]: Arguments<'scope>,
 ) -> Outcome<Value<'scope>> {
-    let canonical = read_canonical(canonical)?;
-    match handle.copy(&canonical) {
+    match copy(handle, &read_canonical(canonical)?) {
         Some(Versioned { value, .. }) => env.bytes(&value),
         None => env.null(),
     }
 }
 
-fn get<'scope>(
+/// A read that finds a copy in this thread, or goes to Redis: the digest is derived once for both.
+fn read_copy_or_queue<'scope>(
+    env: Env<'scope>,
+    handle: &Handle,
+    [canonical, number, ..]: Arguments<'scope>,
+    operation: fn(mizan_cache_core::key::Key) -> Operation,
+    wants_bytes: bool,
+) -> Outcome<Value<'scope>> {
+    let canonical = read_canonical(canonical)?;
+    if let Err(error) = handle.cache().check_open() {
+        return env.rejection(&error);
+    }
+    let key = handle.cache().key(&canonical);
+    let copy = handle
+        .engine(|engine| engine.peek(key.digest(), key.context(), now()))
+        .flatten();
+    match copy {
+        Some(Versioned { value, .. }) if wants_bytes => env.bytes(&value),
+        Some(Versioned { value, version }) => {
+            found(env, handle, value, version).or_else(|failure| env.rejection(&failure.into_error(env)))
+        }
+        None => {
+            handle.queue_operation(ticket(number)?, operation(key), wants_bytes);
+            env.undefined()
+        }
+    }
+}
+
+fn get<'scope>(env: Env<'scope>, handle: &Rc<Handle>, arguments: Arguments<'scope>) -> Outcome<Value<'scope>> {
+    if handle.cache().has_copies() {
+        return read_copy_or_queue(env, handle, arguments, Operation::Get, false);
+    }
+    let [canonical, number, ..] = arguments;
+    run(env, handle, number, Request::Get(&read_canonical(canonical)?), false)
+}
+
+fn get_bytes<'scope>(env: Env<'scope>, handle: &Rc<Handle>, arguments: Arguments<'scope>) -> Outcome<Value<'scope>> {
+    if handle.cache().has_copies() {
+        return read_copy_or_queue(env, handle, arguments, Operation::Get, true);
+    }
+    let [canonical, number, ..] = arguments;
+    run(env, handle, number, Request::Get(&read_canonical(canonical)?), true)
+}
+
+fn lookup<'scope>(env: Env<'scope>, handle: &Rc<Handle>, arguments: Arguments<'scope>) -> Outcome<Value<'scope>> {
+    if handle.cache().has_copies() {
+        return read_copy_or_queue(env, handle, arguments, Operation::Lookup, false);
+    }
+    let [canonical, number, ..] = arguments;
+    run(env, handle, number, Request::Lookup(&read_canonical(canonical)?), false)
+}
+
+/// Reads of one turn: lines of a letter (text, bytes or a lookup) and a canonical form, under consecutive numbers.
+fn reads<'scope>(
     env: Env<'scope>,
     handle: &Rc<Handle>,
-    [canonical, number, is_large, ..]: Arguments<'scope>,
+    [lines, first, ..]: Arguments<'scope>,
 ) -> Outcome<Value<'scope>> {
-    let (canonical, size) = (read_canonical(canonical)?, read_size(is_large)?);
-    handle.run(env, number, |held| {
-        let read = held.cache.get_expecting(&canonical, size);
-        Box::pin(async { read.await.map(Answer::text) })
-    })
-}
-
-fn get_bytes<'scope>(
-    env: Env<'scope>,
-    handle: &Rc<Handle>,
-    [canonical, number, is_large, ..]: Arguments<'scope>,
-) -> Outcome<Value<'scope>> {
-    let (canonical, size) = (read_canonical(canonical)?, read_size(is_large)?);
-    handle.run(env, number, |held| {
-        let read = held.cache.get_expecting(&canonical, size);
-        Box::pin(async { read.await.map(Answer::Bytes) })
-    })
-}
-
-fn lookup<'scope>(
-    env: Env<'scope>,
-    handle: &Rc<Handle>,
-    [canonical, number, is_large, ..]: Arguments<'scope>,
-) -> Outcome<Value<'scope>> {
-    let (canonical, size) = (read_canonical(canonical)?, read_size(is_large)?);
-    handle.run(env, number, |held| {
-        let lookup = held.cache.lookup_expecting(&canonical, size);
-        Box::pin(async { lookup.await.map(Answer::lookup) })
-    })
-}
-
-fn get_many<'scope>(env: Env<'scope>, handle: &Rc<Handle>, arguments: Arguments<'scope>) -> Outcome<Value<'scope>> {
-    handle.run_many(env, arguments, Cache::get_many, Answer::text)
-}
-
-fn get_bytes_many<'scope>(
-    env: Env<'scope>,
-    handle: &Rc<Handle>,
-    arguments: Arguments<'scope>,
-) -> Outcome<Value<'scope>> {
-    handle.run_many(env, arguments, Cache::get_many, Answer::Bytes)
-}
-
-fn lookup_many<'scope>(env: Env<'scope>, handle: &Rc<Handle>, arguments: Arguments<'scope>) -> Outcome<Value<'scope>> {
-    handle.run_many(env, arguments, Cache::lookup_many, Answer::lookup)
+    let cache = handle.cache();
+    if cache.is_closed() {
+        return env.boolean(false);
+    }
+    let lines = lines.ascii()?;
+    for (number, line) in (ticket(first)?..).zip(lines.split_inclusive(|byte| *byte == b'\n')) {
+        let [kind, form @ .., b'\n'] = line else {
+            return Err(internal("a read that is no line").into());
+        };
+        let key = cache.key(&canonical_of(form.to_vec())?);
+        let operation = match kind {
+            b'l' => Operation::Lookup(key),
+            _ => Operation::Get(key),
+        };
+        handle.queue_operation(number, operation, *kind == b'b');
+    }
+    env.boolean(true)
 }
 
 fn put<'scope>(
@@ -285,10 +276,19 @@ fn put<'scope>(
         ttl: read_ttl(ttl)?,
         lease: read_lease(lease)?,
     };
-    handle.run(env, number, |held| {
-        let write = held.cache.put(&canonical, value, options);
-        Box::pin(async { write.await.map(Answer::Stored) })
-    })
+    run(env, handle, number, Request::Put(&canonical, value, options), false)
+}
+
+fn release<'scope>(
+    env: Env<'scope>,
+    handle: &Rc<Handle>,
+    [canonical, lease, number, ..]: Arguments<'scope>,
+) -> Outcome<Value<'scope>> {
+    let canonical = read_canonical(canonical)?;
+    match read_lease(lease)? {
+        Some(lease) => run(env, handle, number, Request::Release(&canonical, lease), false),
+        None => Err(no_lease().into()),
+    }
 }
 
 fn purge_entry<'scope>(
@@ -296,11 +296,7 @@ fn purge_entry<'scope>(
     handle: &Rc<Handle>,
     [canonical, number, ..]: Arguments<'scope>,
 ) -> Outcome<Value<'scope>> {
-    let canonical = read_canonical(canonical)?;
-    handle.run(env, number, |held| {
-        let purge = held.cache.purge(Purge::Entry(&canonical));
-        Box::pin(async { purge.await.map(Answer::Deleted) })
-    })
+    run(env, handle, number, Request::Purge(&read_canonical(canonical)?), false)
 }
 
 fn purge_context<'scope>(
@@ -308,33 +304,129 @@ fn purge_context<'scope>(
     handle: &Rc<Handle>,
     [context, number, ..]: Arguments<'scope>,
 ) -> Outcome<Value<'scope>> {
-    let context = read_context(context)?;
-    handle.run(env, number, |held| {
-        let purge = held.cache.purge(Purge::Context(&context));
-        Box::pin(async { purge.await.map(Answer::Deleted) })
-    })
+    run(
+        env,
+        handle,
+        number,
+        Request::PurgeContext(&read_context(context)?),
+        false,
+    )
 }
 
 fn clear<'scope>(env: Env<'scope>, handle: &Rc<Handle>, [number, ..]: Arguments<'scope>) -> Outcome<Value<'scope>> {
-    handle.run(env, number, |held| {
-        let clear = held.cache.clear();
-        Box::pin(async { clear.await.map(Answer::Deleted) })
+    run(env, handle, number, Request::Clear, false)
+}
+
+/// Marks the cache closed, for all threads: later calls fail, and memory is emptied.
+fn mark_closed<'scope>(env: Env<'scope>, handle: &Rc<Handle>, _: Arguments<'scope>) -> Outcome<Value<'scope>> {
+    if !handle.cache().is_remote() && !handle.cache().is_closed() {
+        handle.cache().answer(Request::Clear)?;
+    }
+    handle.cache().close();
+    env.undefined()
+}
+
+fn flush<'scope>(
+    env: Env<'scope>,
+    handle: &Rc<Handle>,
+    [answers, effects, ..]: Arguments<'scope>,
+) -> Outcome<Value<'scope>> {
+    handle.flush(env, Arrays { answers, effects })
+}
+
+/// A socket is connected; with a user or `null`, and a password, where those were asked for.
+fn opened<'scope>(
+    env: Env<'scope>,
+    handle: &Rc<Handle>,
+    [connection, username, password, answers, effects]: Arguments<'scope>,
+) -> Outcome<Value<'scope>> {
+    let connection = ConnectionId(ticket(connection)?);
+    let credentials = read_word(password)?.map(|password| {
+        Ok::<_, crate::js::Failure>(Credentials {
+            username: read_word(username)?,
+            password,
+        })
+    });
+    let credentials = credentials.transpose()?;
+    handle.run(env, Arrays { answers, effects }, |engine, answers| {
+        engine.opened(connection, credentials, now(), answers);
     })
 }
 
-fn close<'scope>(env: Env<'scope>, handle: &Rc<Handle>, [number, ..]: Arguments<'scope>) -> Outcome<Value<'scope>> {
-    handle.run(env, number, |held| {
-        held.closed.store(true, Relaxed);
-        let close = held.cache.close();
-        Box::pin(async {
-            close.await;
-            Ok(Answer::Closed)
+fn read_word(word: Value<'_>) -> Outcome<Option<String>> {
+    match word.kind()? {
+        Kind::String => word.text(),
+        _ => Ok(None),
+    }
+}
+
+fn received<'scope>(
+    env: Env<'scope>,
+    handle: &Rc<Handle>,
+    [connection, buffer, length, answers, effects]: Arguments<'scope>,
+) -> Outcome<Value<'scope>> {
+    let (connection, length) = (ConnectionId(ticket(connection)?), ticket(length)? as usize);
+    buffer.with_bytes(length, |bytes| {
+        handle.run(env, Arrays { answers, effects }, |engine, answers| {
+            engine.received(connection, bytes, now(), answers);
         })
     })
 }
 
+fn closed<'scope>(
+    env: Env<'scope>,
+    handle: &Rc<Handle>,
+    [connection, reason, answers, effects, ..]: Arguments<'scope>,
+) -> Outcome<Value<'scope>> {
+    let connection = ConnectionId(ticket(connection)?);
+    let reason = match read_word(reason)?.as_deref() {
+        Some("refused") => Reason::Refused,
+        Some("certificate") => Reason::Certificate,
+        Some("credentials") => Reason::Credentials,
+        _ => Reason::Broken,
+    };
+    handle.run(env, Arrays { answers, effects }, |engine, answers| {
+        engine.closed(connection, reason, now(), answers);
+    })
+}
+
+fn tick<'scope>(
+    env: Env<'scope>,
+    handle: &Rc<Handle>,
+    [answers, effects, ..]: Arguments<'scope>,
+) -> Outcome<Value<'scope>> {
+    handle.run(env, Arrays { answers, effects }, |engine, answers| {
+        engine.tick(now(), answers);
+    })
+}
+
+fn close<'scope>(
+    env: Env<'scope>,
+    handle: &Rc<Handle>,
+    [number, answers, effects, ..]: Arguments<'scope>,
+) -> Outcome<Value<'scope>> {
+    let number = ticket(number)?;
+    handle.run(env, Arrays { answers, effects }, |engine, answers| {
+        engine.close(number, now(), answers);
+    })
+}
+
+fn is_idle<'scope>(env: Env<'scope>, handle: &Rc<Handle>, _: Arguments<'scope>) -> Outcome<Value<'scope>> {
+    env.boolean(handle.engine(Engine::is_idle).unwrap_or(true))
+}
+
+/// Panics inside a call of the engine, with the calls of this turn taken.
+#[cfg(feature = "faults")]
+fn panic_later<'scope>(
+    env: Env<'scope>,
+    handle: &Rc<Handle>,
+    [answers, effects, ..]: Arguments<'scope>,
+) -> Outcome<Value<'scope>> {
+    handle.run(env, Arrays { answers, effects }, |_, _| panic!("on purpose"))
+}
+
 fn stats<'scope>(env: Env<'scope>, handle: &Rc<Handle>, _: Arguments<'scope>) -> Outcome<Value<'scope>> {
-    let stats = handle.held()?.cache.stats();
+    let stats = handle.cache().stats(handle.engine(Engine::circuit));
     let object = env.object()?;
     for (name, count) in [
         (c"hits", stats.hits),
@@ -346,29 +438,29 @@ fn stats<'scope>(env: Env<'scope>, handle: &Rc<Handle>, _: Arguments<'scope>) ->
         (c"purgedEntries", stats.purged_entries),
         (c"failedReads", stats.failed_reads),
         (c"failedWrites", stats.failed_writes),
-        (c"postponedPurges", stats.postponed_purges),
-        (c"keptPurges", stats.kept_purges),
+        (c"deferredPurges", stats.deferred_purges),
+        (c"pendingPurges", stats.pending_purges),
         (c"timeouts", stats.timeouts),
         (c"reconnects", stats.reconnects),
         (c"inFlight", stats.in_flight),
         (c"entries", stats.entries),
         (c"bytes", stats.bytes),
     ] {
-        object.set(name, env.count(count)?)?;
+        object.define(name, env.count(count)?)?;
     }
     let circuit = stats
         .circuit
         .map_or_else(|| env.null(), |circuit| env.string(circuit.as_str()))?;
-    object.set(c"circuit", circuit)?;
+    object.define(c"circuit", circuit)?;
     let latency = env.object()?;
     for (name, histogram) in [
         (c"read", &stats.latency.read),
         (c"write", &stats.latency.write),
         (c"purge", &stats.latency.purge),
     ] {
-        latency.set(name, histogram_value(env, histogram)?)?;
+        latency.define(name, histogram_value(env, histogram)?)?;
     }
-    object.set(c"latency", latency)?;
+    object.define(c"latency", latency)?;
     Ok(object)
 }
 
@@ -377,19 +469,11 @@ fn histogram_value<'scope>(env: Env<'scope>, histogram: &Histogram) -> Outcome<V
     let bounds = BOUNDS.into_iter().map(milliseconds).collect::<Outcome<Vec<_>>>()?;
     let counts = histogram.counts.iter().map(|count| env.count(*count));
     let object = env.object()?;
-    object.set(c"count", env.count(histogram.count)?)?;
-    object.set(c"sum", milliseconds(histogram.sum)?)?;
-    object.set(c"bounds", env.array(&bounds)?)?;
-    object.set(c"counts", env.array(&counts.collect::<Outcome<Vec<_>>>()?)?)?;
+    object.define(c"count", env.count(histogram.count)?)?;
+    object.define(c"sum", milliseconds(histogram.sum)?)?;
+    object.define(c"bounds", env.array(&bounds)?)?;
+    object.define(c"counts", env.array(&counts.collect::<Outcome<Vec<_>>>()?)?)?;
     Ok(object)
-}
-
-fn read_size(is_large: Value<'_>) -> Outcome<ExpectedSize> {
-    Ok(if is_large.boolean()? {
-        ExpectedSize::Large
-    } else {
-        ExpectedSize::Unknown
-    })
 }
 
 fn read_value(value: Value<'_>) -> Outcome<Bytes> {
@@ -425,6 +509,10 @@ fn read_lease(lease: Value<'_>) -> Outcome<Option<LeaseToken>> {
         Kind::Undefined | Kind::Null => Ok(None),
         // Longer text is no token, and is not read.
         Kind::String if lease.length()? <= 64 => Ok(Some(LeaseToken::parse(&lease.text()?.unwrap_or_default())?)),
-        _ => Ok(Some(LeaseToken::parse("")?)),
+        _ => Err(no_lease().into()),
     }
+}
+
+fn no_lease() -> Error {
+    Error::new(ErrorCode::Lease, "lease must be a token that a lookup returned")
 }

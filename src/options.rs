@@ -6,19 +6,21 @@ use mizan_cache_core::{
     config::{
         BackendConfig, Config, DEFAULT_COMMAND_TIMEOUT, DEFAULT_CONNECT_TIMEOUT, DEFAULT_LEASE_TIME,
         DEFAULT_LOCAL_MAX_BYTES, DEFAULT_MAX_BYTES, DEFAULT_MAX_IN_FLIGHT, DEFAULT_MAX_VALUE_BYTES, DEFAULT_TTL,
-        RedisConfig, Topology, check_local, check_memory, check_redis,
+        RedisConfig, TlsConfig, Topology, check_local, check_memory, check_redis,
     },
     error::{Error, ErrorCode},
 };
 
 use crate::js::{Env, Failure, Kind, Outcome, Value};
 
-const NAMES: [&str; 13] = [
+const NAMES: [&str; 15] = [
     "secret",
     "previousSecrets",
     "redisUrl",
     "cluster",
     "sentinel",
+    "tls",
+    "credentials",
     "ttl",
     "leaseMs",
     "local",
@@ -28,6 +30,7 @@ const NAMES: [&str; 13] = [
     "connectTimeoutMs",
     "maxInFlight",
 ];
+const TLS_NAMES: [&str; 4] = ["ca", "cert", "key", "servername"];
 const SENTINEL_NAMES: [&str; 6] = ["urls", "name", "username", "password", "database", "tls"];
 
 /// The configuration that options describe. What they leave out of the secret and the place of Redis comes from the
@@ -89,6 +92,12 @@ fn read_backend<'scope>(
         .unwrap_or(DEFAULT_CONNECT_TIMEOUT);
     let max_in_flight = options.integer("maxInFlight")?.unwrap_or(DEFAULT_MAX_IN_FLIGHT);
     let local = read_local(env, options)?;
+    let tls = read_tls(env, options)?;
+    let asks_for_credentials = match options.get("credentials")? {
+        None => false,
+        Some(credentials) if credentials.kind()? == Kind::Function => true,
+        Some(_) => return Err(options.error("credentials", "must be a function")),
+    };
     // Also of the backend that is not used: where Redis is may depend on the place a program runs at.
     check_memory(max_bytes)?;
     check_redis(command_timeout, connect_timeout, max_in_flight)?;
@@ -97,12 +106,14 @@ fn read_backend<'scope>(
             local_max_bytes: match local {
                 Local::Off => None,
                 Local::Bounded(max_bytes) => Some(max_bytes),
-                Local::Default => (!matches!(topology, Topology::Cluster { .. })).then_some(DEFAULT_LOCAL_MAX_BYTES),
+                Local::Default => Some(DEFAULT_LOCAL_MAX_BYTES),
             },
             topology,
             command_timeout,
             connect_timeout,
             max_in_flight,
+            asks_for_credentials,
+            tls,
         }),
         None => BackendConfig::Memory { max_bytes },
     })
@@ -130,6 +141,41 @@ fn read_local<'scope>(env: Env<'scope>, options: &Options<'scope>) -> Outcome<Lo
     Ok(Local::Bounded(max_bytes))
 }
 
+fn read_tls<'scope>(env: Env<'scope>, options: &Options<'scope>) -> Outcome<TlsConfig> {
+    let Some(tls) = options.get("tls")? else {
+        return Ok(TlsConfig::default());
+    };
+    let tls = Options::new(env, "options.tls", tls, &TLS_NAMES)?;
+    let pem = |name| tls.get(name)?.map(|pem| read_pem(&tls.path_of(name), pem)).transpose();
+    let ca = match tls.get("ca")? {
+        Some(list) if list.kind()? == Kind::Object && list.is_array()? => {
+            tls.list("ca", read_pem)?.map(|all| all.join(&b'\n'))
+        }
+        _ => pem("ca")?,
+    };
+    Ok(TlsConfig {
+        ca,
+        cert: pem("cert")?,
+        key: pem("key")?,
+        servername: tls.text("servername")?,
+    })
+}
+
+fn read_pem(path: &str, pem: Value<'_>) -> Outcome<Vec<u8>> {
+    let read = match pem.kind()? {
+        Kind::String => pem.text()?.map(String::into_bytes),
+        Kind::Object => pem.bytes()?,
+        _ => None,
+    };
+    read.ok_or_else(|| {
+        Error::new(
+            ErrorCode::Option,
+            format!("{path} must be PEM, as text or a Uint8Array"),
+        )
+        .into()
+    })
+}
+
 fn read_sentinel<'scope>(env: Env<'scope>, sentinel: Value<'scope>) -> Outcome<Topology> {
     let sentinel = Options::new(env, "options.sentinel", sentinel, &SENTINEL_NAMES)?;
     Ok(Topology::Sentinel {
@@ -139,7 +185,7 @@ fn read_sentinel<'scope>(env: Env<'scope>, sentinel: Value<'scope>) -> Outcome<T
             .ok_or_else(|| sentinel.error("name", "must be given"))?,
         username: sentinel.text("username")?,
         password: sentinel.text("password")?,
-        database: sentinel.integer::<u32>("database")?.unwrap_or(0).into(),
+        database: sentinel.integer::<u32>("database")?.unwrap_or(0),
         tls: sentinel.boolean("tls")?.unwrap_or(false),
     })
 }
@@ -192,7 +238,9 @@ impl<'scope> Options<'scope> {
             };
             if !name.as_deref().is_some_and(|name| names.contains(&name)) {
                 let shown: String = name.as_deref().unwrap_or("(symbol)").chars().take(64).collect();
-                return Err(options.error(&shown.escape_debug().to_string(), "is not an option"));
+                let meant = nearest(&shown, names).map(|meant| format!("; did you mean {meant}?"));
+                let reason = format!("is not an option{}", meant.unwrap_or_default());
+                return Err(options.error(&shown.escape_debug().to_string(), &reason));
             }
         }
         Ok(options)
@@ -300,4 +348,27 @@ impl<'scope> Options<'scope> {
         });
         items.collect::<Outcome<_>>().map(Some)
     }
+}
+
+/// The name that a misspelt one was meant to be, if one is near.
+fn nearest<'a>(name: &str, names: &[&'a str]) -> Option<&'a str> {
+    let distances = names.iter().map(|known| (distance(name, known), *known));
+    let (distance, nearest) = distances.min()?;
+    (distance <= name.len() / 3).then_some(nearest)
+}
+
+/// How many letters must be put in, left out or replaced to make one text of another, whatever their case.
+fn distance(one: &str, other: &str) -> usize {
+    let other: Vec<char> = other.to_lowercase().chars().collect();
+    let mut row: Vec<usize> = (0..=other.len()).collect();
+    for (index, letter) in one.to_lowercase().chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = index + 1;
+        for place in 0..other.len() {
+            let replaced = diagonal + usize::from(letter != other[place]);
+            diagonal = row[place + 1];
+            row[place + 1] = replaced.min(diagonal + 1).min(row[place] + 1);
+        }
+    }
+    row[other.len()]
 }

@@ -9,7 +9,7 @@ const PROGRAM = fileURLToPath(new URL('polluted-program.ts', import.meta.url))
  * What `Request`, `Response`, WebCrypto and `Object.defineProperty` themselves read of the objects they are given, and so
  * takes effect in any program. That it shows here shows that the comparison sees what it must.
  */
-const PLATFORM = ['body', 'cache', 'get', 'headers', 'length', 'method', 'redirect', 'signal', 'status']
+const PLATFORM = ['body', 'cache', 'credentials', 'get', 'headers', 'length', 'method', 'redirect', 'signal', 'status']
 
 test('whoever pollutes Object.prototype cannot give options to everybody: no key, scope, lease or setting changes', async () => {
   const { stdout } = await promisify(execFile)(process.execPath, ['--import', 'tsx', PROGRAM])

@@ -40,12 +40,11 @@ describe.runIf(HAS_REDIS)('at the key of an entry', () => {
     const { lease } = await cache.lookup('user', {})
     expect(await cache.put('user', {}, 'stored', { lease })).toBe(true)
     expect(await cache.get('user', {})).toBe('stored')
-    expect(cache.stats()).toMatchObject({ circuit: 'closed', reconnects: 0, keptPurges: 0, timeouts: 0 })
+    expect(cache.stats()).toMatchObject({ circuit: 'closed', reconnects: 0, pendingPurges: 0, timeouts: 0 })
   }
 
   // To have a reader wait for a lease that nobody holds, or take what it cannot be for one.
   test.each<[string, Record<string, string>]>([
-    ['no token', { other: 'x' }],
     ['an empty token', { lease: '' }],
     ['a token that is too short', { lease: TOKEN.slice(1) }],
     ['a token that is too long', { lease: `${TOKEN}0` }],
@@ -59,6 +58,15 @@ describe.runIf(HAS_REDIS)('at the key of an entry', () => {
     expect(await cache.lookup('user', {})).toEqual(NOTHING)
     expect(await cache.get('user', {})).toBeNull()
     await expectServiceGoesOn()
+  })
+
+  test('a hash without a lease becomes the reader’s lease, and then its value', async () => {
+    await observer.hSet(key, 'other', 'x')
+    expect(await cache.get('user', {})).toBeNull()
+    const { lease } = await cache.lookup('user', {})
+    expect(await observer.pTTL(key)).toBeGreaterThan(0)
+    expect(await cache.put('user', {}, 'stored', { lease })).toBe(true)
+    expect(await cache.get('user', {})).toBe('stored')
   })
 
   // To keep an entry out of the cache and its readers waiting: they wait once each, for `waitMs`, and load.

@@ -136,7 +136,7 @@ const optionsPositions = (open: Pass): Position[] => {
     position(`options.${name}`, codes, judge, (value) => openAndClose({ secret: SECRET, [name]: value }))
   const sentinel = (name: string, judge: Judge) =>
     position(`options.sentinel.${name}`, 'OPTION SURROGATE', judge, (value) => {
-      const sentinel = { urls: ['redis://127.0.0.1:26379'], name: 'main', [name]: value }
+      const sentinel = { urls: ['redis://127.0.0.1:26379'], name: 'main', password: 'x', [name]: value }
       return openAndClose({ secret: SECRET, sentinel })
     })
   return [
@@ -163,6 +163,25 @@ const optionsPositions = (open: Pass): Position[] => {
     sentinel('password', text),
     sentinel('database', positive),
     sentinel('tls', (value) => verdict(value === undefined || typeof value === 'boolean')),
+    option('tls', 'OPTION', (value) => {
+      if (value === undefined) return 'accepted'
+      return typeof value === 'object' && value !== null ? 'either' : 'refused'
+    }),
+    ...['ca', 'cert', 'key'].map((name) =>
+      position(
+        `options.tls.${name}`,
+        'OPTION SURROGATE',
+        (value, valueName) =>
+          isUnreliableBytes(valueName) || /\barray\b|empty Uint8Array/.test(valueName)
+            ? 'either'
+            : verdict(value === undefined || isText(value) || isBytes(valueName)),
+        (value) => openAndClose({ secret: SECRET, redisUrl: 'redis://127.0.0.1:1', tls: { [name]: value } }),
+      ),
+    ),
+    position('options.tls.servername', 'OPTION SURROGATE', text, (value) =>
+      openAndClose({ secret: SECRET, redisUrl: 'redis://127.0.0.1:1', tls: { servername: value } }),
+    ),
+    option('credentials', 'OPTION', (value) => verdict(value === undefined || typeof value === 'function')),
     option('ttl', 'OPTION TTL', positive),
     option('leaseMs', 'OPTION LEASE', positive),
     option('local', 'OPTION', (value) => {
@@ -213,6 +232,17 @@ const functions: Record<string, Position[]> = {
   'cache.lookup': scopedPositions(on(cache.lookup)),
   'cache.put': putPositions(on(cache.put)),
   'cache.purge': scopedPositions(on(cache.purge)),
+  'cache.release': [
+    ...scopedPositions((givenContext, givenParams, givenScope) =>
+      on(cache.release)(givenContext, givenParams, 'a'.repeat(32), givenScope),
+    ),
+    position(
+      'lease',
+      'LEASE',
+      () => 'refused',
+      (value) => on(cache.release)('user', {}, value),
+    ),
+  ],
   'cache.clear': surplus(on(cache.clear)),
   'cache.stats': surplus(on(cache.stats)),
   'cache.close': surplus((value) => (new addon.Cache({ secret: SECRET }).close as Pass)(value)),

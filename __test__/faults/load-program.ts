@@ -41,7 +41,7 @@ const measured: Measured = {
   longestBroadPurge: 0,
   longestPause: 0,
   purges: 0,
-  postponedPurges: 0,
+  deferredPurges: 0,
   storedAgainAfter: 0,
   memoryGrowth: 0,
 }
@@ -72,6 +72,7 @@ const timedCache: OriginCache = {
   peek: (...call) => cache.peek(...call),
   lookup: (...call) => timed(() => cache.lookup(...call)),
   put: (...call) => timed(() => cache.put(...call)),
+  release: (...call) => timed(() => cache.release(...call)),
   purge: (...call) => {
     measured.purges += isMeasuring ? 1 : 0
     return timed(() => cache.purge(...call), call[1] === undefined)
@@ -205,7 +206,7 @@ const calls: LoadCalls = {
 
   async faultBegins() {
     measured.memoryGrowth = -mostMemory
-    postponedBefore = cache.stats().postponedPurges
+    postponedBefore = cache.stats().deferredPurges
     eventLoop.enable()
     isMeasuring = true
     load = Promise.all([
@@ -224,12 +225,12 @@ const calls: LoadCalls = {
   async finish() {
     isOver = true
     await load
-    await eventually('Redis has every purge', () => cache.stats().keptPurges === 0, 60_000).catch((error) => {
+    await eventually('Redis has every purge', () => cache.stats().pendingPurges === 0, 60_000).catch((error) => {
       console.error(cache.stats())
       throw error
     })
     measured.longestPause = eventLoop.max / 1e6
-    measured.postponedPurges = cache.stats().postponedPurges - postponedBefore
+    measured.deferredPurges = cache.stats().deferredPurges - postponedBefore
     measured.memoryGrowth += mostMemory
     const expectation: Expectation = {
       gone: gone.map(({ context, params }) => cache.deriveKey(context, params)),

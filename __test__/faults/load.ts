@@ -21,7 +21,7 @@ export interface Measured {
   /** For how long at most the process itself, and so every call in it, stood. */
   longestPause: number
   purges: number
-  postponedPurges: number
+  deferredPurges: number
   /** From the end of the fault to the first value that was stored. */
   storedAgainAfter: number
   /** Most resident memory during the fault beyond the most before it, in bytes. */

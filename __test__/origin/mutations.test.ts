@@ -236,6 +236,7 @@ describe.each(['fetch', 'node'] as const)('mutations through %s', (transport) =>
       peek: cache.peek.bind(cache),
       lookup: cache.lookup.bind(cache),
       put: cache.put.bind(cache),
+      release: cache.release.bind(cache),
       purge: async (...target) => {
         events.push('purge begins')
         await purging.promise

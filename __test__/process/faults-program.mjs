@@ -3,24 +3,10 @@
 import { createRequire } from 'node:module'
 
 const [path = '', fault] = process.argv.slice(2)
-const waiting = new Map()
-const { faults, begin, canonicalForm } = createRequire(import.meta.url)(path).attach(
-  /**
-   * @param {unknown[]} resolved
-   * @param {unknown[]} rejected
-   */
-  (resolved, rejected) => {
-    for (let index = 0; index < resolved.length; index += 2) waiting.get(resolved[index]).resolve(resolved[index + 1])
-    for (let index = 0; index < rejected.length; index += 2) waiting.get(rejected[index]).reject(rejected[index + 1])
-  },
-)
-
-/** @param {number} number */
-const later = (number) =>
-  new Promise((resolve, reject) => {
-    waiting.set(number, { resolve, reject })
-    faults.panicLater(number)
-  })
+const { faults, openCache, canonicalForm } = createRequire(import.meta.url)(path)
+const secret = 'a secret of the tests, 32 bytes or more'
+const REJECTED = 1
+const CODES = 8
 
 if (fault === 'readFreed') {
   console.log(faults.readFreed())
@@ -30,10 +16,17 @@ if (fault === 'readFreed') {
   } catch (error) {
     console.log(`a call: ${/** @type {NodeJS.ErrnoException} */ (error).code}`)
   }
-  const panics = Array.from({ length: 100 }, (_, number) => later(number))
-  begin()
-  const settled = await Promise.allSettled(panics)
-  const codes = settled.map((each) => (each.status === 'rejected' ? each.reason.code : 'resolved'))
-  console.log(`100 tasks: ${[...new Set(codes)].join()}`)
-  console.log(`and goes on: ${canonicalForm('user', {})}`)
+  const cache = openCache({ secret, redisUrl: 'redis://127.0.0.1:1' })
+  const [answers, effects] = [new Array(64).fill(undefined), new Array(64).fill(undefined)]
+  const canonical = canonicalForm('user', {})
+  cache.get(canonical, 0)
+  cache.purgeEntry(canonical, 1)
+  cache.flush(answers, effects)
+  const parts = Math.trunc(cache.panicLater(answers, effects) / 65_536)
+  console.log(`a call of the engine: ${effects.slice(0, parts).map((part) => part.code ?? part)}`)
+  console.log(`its purge: ${cache.stats().pendingPurges} pending, ${cache.stats().inFlight} in flight`)
+  cache.get(canonical, 2)
+  const outcome = cache.flush(answers, effects)
+  const isRejected = answers.slice(0, 2 * (outcome % 65_536)).some((tag) => Number(tag) % CODES === REJECTED)
+  console.log(`and goes on: ${isRejected ? 'rejected' : effects.includes('open') ? 'connects' : 'nothing'}`)
 }

@@ -5,7 +5,7 @@ import { once } from 'node:events'
 import { Cache, onLog } from '@mizan/cache'
 
 const [url, action] = process.argv.slice(2)
-for (const name of ['get', 'put', 'purge', 'error', 'circuit', 'connection', 'kept-purges']) {
+for (const name of ['get', 'put', 'purge', 'error', 'circuit', 'connection', 'pending-purges']) {
   subscribe(`mizan:cache:${name}`, () => {})
 }
 const cache = new Cache({ secret: 'a secret of the tests, 32 bytes or more', redisUrl: url })

@@ -13,7 +13,7 @@ test.each([
   { title: 'with a local tier, none is older than a purge of the same process', localBytes: 1_000_000 },
 ])('$title', async ({ localBytes }) => {
   const tally = await race({ variant: 'as specified', reads: 5_000, python: await findPython(), localBytes })
-  expect(tally).toMatchObject({ stale: 0, example: null, postponedPurges: 0 })
+  expect(tally).toMatchObject({ stale: 0, example: null, deferredPurges: 0 })
   // There were races: purges of both kinds, and fills that came too late.
   expect(Math.min(tally.scopedPurges, tally.broadPurges, tally.refusedFills)).toBeGreaterThan(0)
 })

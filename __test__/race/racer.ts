@@ -150,9 +150,9 @@ async function writeOnce(): Promise<void> {
 
 /** Whether Redis took the purge: one that it did not is kept, and other processes have not seen it. */
 async function isPurged(purge: Promise<unknown>): Promise<boolean> {
-  const before = cache.stats().postponedPurges
+  const before = cache.stats().deferredPurges
   await purge
-  return cache.stats().postponedPurges === before
+  return cache.stats().deferredPurges === before
 }
 
 async function hasPurged(rows: readonly number[], committed: readonly number[], isByThisCache: boolean): Promise<void> {
@@ -163,8 +163,8 @@ async function hasPurged(rows: readonly number[], committed: readonly number[], 
 }
 
 function report(): void {
-  const { stores, refusedStores, postponedPurges } = cache.stats()
-  const now: Tally = { ...tally, fills: stores, refusedFills: refusedStores, postponedPurges }
+  const { stores, refusedStores, deferredPurges } = cache.stats()
+  const now: Tally = { ...tally, fills: stores, refusedFills: refusedStores, deferredPurges }
   process.send?.(now)
 }
 

@@ -9,7 +9,7 @@ export interface Tally {
   scopedPurges: number
   broadPurges: number
   /** Purges that Redis did not take at once, so that other processes need not have seen them. */
-  postponedPurges: number
+  deferredPurges: number
   fills: number
   /** Fills that were turned away, because their lease no longer stood. */
   refusedFills: number
@@ -26,7 +26,7 @@ export const NOTHING: Tally = {
   stale: 0,
   scopedPurges: 0,
   broadPurges: 0,
-  postponedPurges: 0,
+  deferredPurges: 0,
   fills: 0,
   refusedFills: 0,
   lagging: 0,
@@ -41,7 +41,7 @@ export function sum(tallies: readonly Tally[]): Tally {
     stale: left.stale + right.stale,
     scopedPurges: left.scopedPurges + right.scopedPurges,
     broadPurges: left.broadPurges + right.broadPurges,
-    postponedPurges: left.postponedPurges + right.postponedPurges,
+    deferredPurges: left.deferredPurges + right.deferredPurges,
     fills: left.fills + right.fills,
     refusedFills: left.refusedFills + right.refusedFills,
     lagging: left.lagging + right.lagging,

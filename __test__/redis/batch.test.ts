@@ -36,12 +36,12 @@ const open = (options: Parameters<typeof openCache>[0] = {}) =>
   openCache({ redisUrl: server.url, commandTimeoutMs: 20_000, ...options })
 const ids = Array.from({ length: 300 }, (_, id) => id)
 
-test('reads of one turn are one command for each 128 of them, but for the first, which nothing was under way beside', async () => {
+test('reads of one turn are one command for each 128 of them', async () => {
   const cache = open()
   await Promise.all(ids.map((id) => cache.put('user', { id }, `value ${id} ü`)))
   const expected = [...ids.map((id) => `value ${id} ü`), null]
   expect(await whileRedisStands(() => [...ids, -1].map((id) => cache.get('user', { id })))).toEqual(expected)
-  expect(await countCalls(observer, 'mget')).toBe(4)
+  expect(await countCalls(observer, 'mget')).toBe(3)
 })
 
 test('reads that a turn begins after it waited, as requests do, go together too', async () => {
@@ -53,7 +53,7 @@ test('reads that a turn begins after it waited, as requests do, go together too'
     return cache.get('user', {})
   }
   expect(await whileRedisStands(() => ids.map(request))).toEqual(ids.map(() => 'x'))
-  expect(await countCalls(observer, 'mget')).toBe(4)
+  expect(await countCalls(observer, 'mget')).toBe(3)
 })
 
 test('each kind of read is given its own kind of answer', async () => {
@@ -84,11 +84,7 @@ test('each kind of read is given its own kind of answer', async () => {
 
 test('of many lookups of one entry one is given the lease, and the others are told of it', async () => {
   const cache = open()
-  const found = await whileRedisStands(() => {
-    // Something to be under way beside, so that all of the lookups go together.
-    void cache.get('other', {})
-    return ids.map(() => cache.lookup('user', {}))
-  })
+  const found = await whileRedisStands(() => ids.map(() => cache.lookup('user', {})))
   const [lease] = found.flatMap(({ lease }) => lease ?? [])
   expect(lease).toBeDefined()
   expect(found.filter(({ lease }) => lease !== null)).toHaveLength(1)
@@ -100,7 +96,7 @@ test('each of many entries that are missing has a lease of its own', async () =>
   const cache = open()
   const found = await Promise.all(ids.map((id) => cache.lookup('user', { id })))
   expect(new Set(found.map(({ lease }) => lease)).size).toBe(ids.length)
-  // The first alone, and of the others no more than 32 by one command.
+  // No more than 32 by one command.
   expect(await countCalls(observer, 'evalsha')).toBeLessThan(20)
   const stored = found.map(({ lease }, id) => cache.put('user', { id }, `${id}`, { lease }))
   expect(await Promise.all(stored)).not.toContain(false)
@@ -124,9 +120,8 @@ test('where the last lookups were missing, the next are not read before they are
   expect(await countCalls(observer, 'mget')).toBe(0)
   await observer.configResetStat()
   expect((await lookUp()).map(({ value }) => value)).toEqual(ids.map(String))
-  // All but the first, which is asked for alone.
   expect(await countCalls(observer, 'mget')).toBe(3)
-  expect(await countCalls(observer, 'evalsha')).toBe(1)
+  expect(await countCalls(observer, 'evalsha')).toBe(0)
 })
 
 test('of values that are stored together each is stored only where its own lease stands', async () => {
@@ -211,17 +206,21 @@ test('reads that Redis does not answer end together, by one deadline', async () 
   await eventually('the value is read again', async () => (await cache.get('user', {})) === 'x')
 })
 
-test('reads that wait for the end of their turn when the cache is closed are told so', async () => {
+test('reads that are made before the cache is closed, in the same turn too, are answered; later ones are told', async () => {
   const cache = open()
   await cache.put('user', {}, 'x')
-  const codeOf = (read: Promise<unknown>) => read.catch((error) => error.code)
   let closed: Promise<void> | undefined
-  const [, ...ends] = await whileRedisStands(() => {
-    const reads = ids.slice(0, 100).map(() => codeOf(cache.get('user', {})))
+  let later: Promise<PromiseSettledResult<unknown>[]> | undefined
+  const ends = await whileRedisStands(() => {
+    const reads = ids.slice(0, 100).map(() => cache.get('user', {}))
     closed = cache.close()
+    const calls = [cache.get('user', {}), cache.lookup('user', {}), cache.put('user', {}, 'y'), cache.purge('user', {})]
+    later = Promise.allSettled<unknown>(calls)
     return reads
   })
-  expect(new Set(ends)).toEqual(new Set(['ERR_MIZAN_CLOSED']))
+  expect(new Set(ends)).toEqual(new Set(['x']))
+  const rejection = { status: 'rejected', reason: expect.objectContaining({ code: 'ERR_MIZAN_CLOSED' }) }
+  expect(await later).toEqual([rejection, rejection, rejection, rejection])
   await closed
 })
 

@@ -47,7 +47,7 @@ describe('a cluster of three primaries', () => {
     expect(await total()).toBe(COUNT)
     expect(await cache.purge('user', { id: 7 })).toBe(1)
     expect(await cache.get('user', { id: 7 })).toBe(null)
-    expect(cache.stats()).toMatchObject({ failedReads: 0, failedWrites: 0, keptPurges: 0, circuit: 'closed' })
+    expect(cache.stats()).toMatchObject({ failedReads: 0, failedWrites: 0, pendingPurges: 0, circuit: 'closed' })
   })
 
   test('one of the nodes is enough to find the others', async () => {
@@ -171,7 +171,7 @@ test('broad purges while slots move leave nothing of their context, and all of t
     const mover = await startMovingSlots(primaries)
     await cache.purge('user')
     expect(await mover.stop()).toBeGreaterThan(0)
-    await eventually('no purge is owed', () => cache.stats().keptPurges === 0)
+    await eventually('no purge is owed', () => cache.stats().pendingPurges === 0)
     expect(await ownKeys()).toEqual(ids.map((id) => cache.deriveKey('order', { id })).sort())
   }
 })
@@ -221,7 +221,7 @@ describe('a cluster in trouble', () => {
       await eventually(`entry ${id} is stored again`, () => cache.put('user', { id }, 'new'))
     }
     expect(await Promise.all(ids.map((id) => cache.get('user', { id })))).toEqual(ids.map(() => 'new'))
-    await eventually('no purge is owed', () => cache.stats().keptPurges === 0)
+    await eventually('no purge is owed', () => cache.stats().pendingPurges === 0)
     expect(await cache.purge('user')).toBe(COUNT)
     expect(await total()).toBe(0)
   })
@@ -303,10 +303,10 @@ describe('a cluster in trouble', () => {
       await Promise.all(ids.map((id) => cache.get('user', { id })))
       return (await other?.observer.clusterInfo())?.includes('cluster_state:fail') ?? false
     })
-    expect(cache.stats().keptPurges).toBe(1)
+    expect(cache.stats().pendingPurges).toBe(1)
     await replica.observer.configSet('cluster-replica-no-failover', 'no')
     await cluster.settled()
-    await eventually('the purge is delivered', () => cache.stats().keptPurges === 0)
+    await eventually('the purge is delivered', () => cache.stats().pendingPurges === 0)
     expect(await Promise.all(ids.map((id) => cache.get('order', { id })))).toEqual(ids.map(() => null))
   })
 
@@ -325,7 +325,7 @@ describe('a cluster in trouble', () => {
     await eventually('the entry is gone', async () => {
       return (await replica.observer.exists(cache.deriveKey('user', { id: 0 }))) === 0
     })
-    await eventually('no purge is owed', () => cache.stats().keptPurges === 0)
+    await eventually('no purge is owed', () => cache.stats().pendingPurges === 0)
     expect(await cache.get('user', { id: 1 })).toBe('1')
   })
 
@@ -342,7 +342,7 @@ describe('a cluster in trouble', () => {
     expect(await cache.get('order', { id: 1 })).toBe(null)
     server.resume()
     await cluster.settled()
-    while (cache.stats().keptPurges > 0) {
+    while (cache.stats().pendingPurges > 0) {
       expect(await Promise.all([cache.get('user', { id: 0 }), cache.get('order', { id: 1 })])).toEqual([null, null])
     }
     expect(await Promise.all(ids.map((id) => cache.get('order', { id })))).toEqual(ids.map(() => null))

@@ -100,18 +100,18 @@ describe('how often texts are made', () => {
   function countedTexts() {
     const operations = native.openCache({ secret: SECRET, maxBytes: 100_000_000 })
     let made = 0
-    const peeked = () => {
+    const foundText = () => {
       made += 1
-      return operations.peeked()
+      return operations.foundText()
     }
-    const texts = new LocalTexts({ peek: operations.peek, peeked })
+    const texts = new LocalTexts({ foundText })
     const name = (id: number) => canonicalForm('page', { id }, undefined, undefined)
     return {
       put: (id: number, text: string) => operations.put(name(id), text, undefined, null, 0),
       /** The text at which it peeks, and how many were made for that. */
       peek: (id: number) => {
         const before = made
-        return [texts.peek(name(id)), made - before]
+        return [texts.textOf(operations.peek(name(id))), made - before]
       },
     }
   }

@@ -1,15 +1,12 @@
 import { strict as assert } from 'node:assert'
-import { type ChildProcess, spawn } from 'node:child_process'
-import { once } from 'node:events'
-import { fileURLToPath } from 'node:url'
 import autocannon from 'autocannon'
 import type { Comparison, Metric } from '../results.ts'
 import { interleave } from '../rounds.ts'
+import { ServerProcess } from '../server-process.ts'
 import { type Case, KB, withRedis } from './case.ts'
 
 const CONNECTIONS = 64
 const TURN_SECONDS = 1
-const PROGRAM = fileURLToPath(new URL('../http-server.ts', import.meta.url))
 const PATH = '/api/mizan/ctx/document/?document_id=1'
 
 const ARMS: Record<string, string> = {
@@ -45,71 +42,36 @@ export const http: Case = {
 }
 
 async function compare(title: string, bytes: number, redisUrl: string, rounds: number): Promise<Comparison> {
-  const servers = Object.entries(ARMS).map(([name, arm]) => new Server(name, arm, bytes, redisUrl))
+  const servers = Object.entries(ARMS).map(
+    ([name, arm]) => new ServerProcess(name, 'http-server.ts', [arm, String(bytes), redisUrl]),
+  )
   try {
     await Promise.all(servers.map((server) => server.listens()))
-    const bodies = new Set(await Promise.all(servers.map((server) => server.cachedBody())))
+    const bodies = new Set(await Promise.all(servers.map(cachedBody)))
     assert.equal(bodies.size, 1, 'the arms must agree')
     assert.equal([...bodies][0]?.length, bytes)
-    const contestants = servers.map((server) => ({ name: server.name, turn: () => server.measure() }))
+    const contestants = servers.map((server) => ({ name: server.name, turn: () => measure(server) }))
     return await interleave(title, METRICS, contestants, rounds)
   } finally {
     await Promise.all(servers.map((server) => server.stop()))
   }
 }
 
-class Server {
-  readonly name: string
-  readonly #process: ChildProcess
-  readonly #ended: Promise<unknown>
-  #address = ''
-
-  constructor(name: string, arm: string, bytes: number, redisUrl: string) {
-    this.name = name
-    this.#process = spawn(process.execPath, ['--import', 'tsx', PROGRAM, arm, String(bytes), redisUrl], {
-      stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
-    })
-    this.#ended = once(this.#process, 'exit')
+/** The body, when it comes from the cache. */
+async function cachedBody(server: ServerProcess): Promise<string> {
+  for (let attempt = 0; attempt < 100; attempt++) {
+    const response = await fetch(server.origin + PATH)
+    assert.equal(response.headers.get('cache-control'), 'no-store')
+    const body = await response.text()
+    if (response.headers.get('cache-status') === 'mizan; hit') return body
   }
+  throw new Error(`${server.name} does not answer from a cache`)
+}
 
-  async listens(): Promise<void> {
-    const { port } = await this.#told<{ port: number }>()
-    this.#address = `http://127.0.0.1:${port}${PATH}`
-  }
-
-  /** The body, when it comes from the cache. */
-  async cachedBody(): Promise<string> {
-    for (let attempt = 0; attempt < 100; attempt++) {
-      const response = await fetch(this.#address)
-      assert.equal(response.headers.get('cache-control'), 'no-store')
-      const body = await response.text()
-      if (response.headers.get('cache-status') === 'mizan; hit') return body
-    }
-    throw new Error(`${this.name} does not answer from a cache`)
-  }
-
-  async measure(): Promise<number[]> {
-    const before = await this.#processorTime()
-    const result = await autocannon({ url: this.#address, connections: CONNECTIONS, duration: TURN_SECONDS })
-    const spent = (await this.#processorTime()) - before
-    assert.deepEqual([result.errors, result.non2xx], [0, 0], `${this.name} must answer every request`)
-    return [result['2xx'] / result.duration, spent / result['2xx']]
-  }
-
-  async stop(): Promise<void> {
-    this.#process.kill()
-    await this.#ended
-  }
-
-  async #processorTime(): Promise<number> {
-    this.#process.send('processor time')
-    return (await this.#told<{ microseconds: number }>()).microseconds
-  }
-
-  async #told<T>(): Promise<T> {
-    return await new Promise((resolve, reject) => {
-      this.#process.once('message', (message) => resolve(message as T))
-      void this.#ended.then(() => reject(new Error(`the server of ${this.name} ended`)))
-    })
-  }
+async function measure(server: ServerProcess): Promise<number[]> {
+  const before = await server.processorTime()
+  const result = await autocannon({ url: server.origin + PATH, connections: CONNECTIONS, duration: TURN_SECONDS })
+  const spent = (await server.processorTime()) - before
+  assert.deepEqual([result.errors, result.non2xx], [0, 0], `${server.name} must answer every request`)
+  return [result['2xx'] / result.duration, spent / result['2xx']]
 }

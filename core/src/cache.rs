@@ -1,37 +1,55 @@
-//! The cache: keys, leases and purges over one backend.
+//! The cache of a Rust program: keys, leases and purges in memory or on Redis.
+//!
+//! # Examples
+//! ```
+//! use mizan_cache_core::{
+//!     cache::{Cache, Purge, PutOptions},
+//!     canonical::{Canonical, ParamValue},
+//!     config::{BackendConfig, Config, DEFAULT_LEASE_TIME, DEFAULT_MAX_BYTES, DEFAULT_MAX_VALUE_BYTES, DEFAULT_TTL},
+//!     lease::Lookup,
+//! };
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), mizan_cache_core::error::Error> {
+//! let cache = Cache::new(&Config {
+//!     secret: b"at least 32 bytes that nobody guesses".to_vec(),
+//!     previous_secrets: Vec::new(),
+//!     backend: BackendConfig::Memory { max_bytes: DEFAULT_MAX_BYTES },
+//!     ttl: DEFAULT_TTL,
+//!     lease_time: DEFAULT_LEASE_TIME,
+//!     max_value_bytes: DEFAULT_MAX_VALUE_BYTES,
+//! })?;
+//! let user = Canonical::new("user", &[("id".to_owned(), ParamValue::Integer(5))], None, 0)?;
+//!
+//! // Whoever misses is given a lease, loads, and stores with it: so nothing is stored that a purge has overtaken.
+//! if let Lookup::Leased(lease) = cache.lookup(&user).await? {
+//!     let options = PutOptions { lease: Some(lease), ..PutOptions::default() };
+//!     assert!(cache.put(&user, r#"{"name":"Ada"}"#.into(), options).await?);
+//! }
+//! assert!(cache.get(&user).await?.is_some());
+//!
+//! // Whoever changes the user purges afterwards.
+//! assert_eq!(cache.purge(Purge::Entry(&user)).await?, 1);
+//! assert_eq!(cache.get(&user).await?, None);
+//! # Ok(())
+//! # }
+//! ```
 
-use std::{
-    future::Future,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
-    time::Duration,
-};
+use std::{fmt, future::Future, pin::Pin, sync::Arc};
 
 use bytes::Bytes;
 
 use crate::{
-    canonical::{Canonical, check_context},
+    canonical::Canonical,
     config::{BackendConfig, Config},
+    drivers::{AskForCredentials, Driver},
     error::{Error, ErrorCode},
-    events::Observer,
-    expected_size::ExpectedSize,
-    key::{Key, Signer},
+    key::Key,
     lease::{LeaseToken, Lookup},
-    memory::{Memory, Versioned},
-    redis::Redis,
-    stats::{Counters, Stats},
+    shared_cache::{Reply, Request, SharedCache},
+    stats::{Circuit, Stats},
 };
-
-/// What a value is stored with.
-#[derive(Clone, Debug, Default)]
-pub struct PutOptions {
-    /// The time to live, exact; `None` is the configured one, spread by ± 10 %.
-    pub ttl: Option<Duration>,
-    /// The lease that a lookup gave: the value is stored only while it stands (`protocol.md` §5).
-    pub lease: Option<LeaseToken>,
-}
+pub use crate::{drivers::Observer, engine::address::Credentials, memory::Versioned, shared_cache::PutOptions};
 
 /// What a purge deletes (`protocol.md` §4).
 #[derive(Clone, Copy, Debug)]
@@ -42,69 +60,148 @@ pub enum Purge<'a> {
     Context(&'a str),
 }
 
-/// A cache; cheap to clone, and all clones are the same cache.
+/// A cache. It is cheap to clone, and all clones are the same cache.
 ///
-/// Futures of the memory backend are ready at their first poll. Those of the Redis backend need a Tokio runtime; none
-/// of them takes longer than the command's deadline, but for a broad purge, whose every command has one. The only
-/// error of any method is [`ErrorCode::Closed`], but for a purge's target: trouble with Redis is a miss, a value not
-/// stored, or a purge that is kept and retried.
+/// - **A call begins when it is made.** Its future only waits for the answer; to drop it stops nothing, least of all a
+///   purge. Calls of one thread are done in the order in which they were made.
+/// - **In memory** a call is done when it returns, and its future is ready.
+/// - **On Redis** calls need a Tokio runtime with I/O and time: the one that is entered where the first call is made, or
+///   else where its future is first polled, runs the task that speaks with Redis. Until then there is no task and no
+///   connection. The task ends once the cache is closed, or its last clone dropped and what was pending delivered.
+/// - **No call waits longer** than [`command_timeout`](crate::config::RedisConfig::command_timeout), but for a broad
+///   purge, whose every command has that time.
+/// - **Trouble with Redis is no error**: it is a miss, a value that is not stored, or a purge that is pending and retried.
+///   What fails is [`ErrorCode::Closed`], and [`ErrorCode::Context`] for a purge of a context that is none.
 #[derive(Clone)]
 pub struct Cache {
     inner: Arc<Inner>,
 }
 
 struct Inner {
-    signer: Signer,
-    previous_signers: Vec<Signer>,
-    backend: Backend,
-    ttl: Duration,
-    lease_time: Duration,
-    max_value_bytes: usize,
-    counters: Arc<Counters>,
-    closed: AtomicBool,
+    shared: Arc<SharedCache>,
+    /// Of a cache on Redis.
+    driver: Option<Driver>,
 }
 
-enum Backend {
-    Memory(Box<Memory>),
-    Redis(Redis),
+/// Makes a [`Cache`]: see [`Cache::builder`].
+pub struct CacheBuilder<'a> {
+    config: &'a Config,
+    credentials: Option<AskForCredentials>,
+    replaced: Option<&'a Cache>,
+}
+
+impl<'a> CacheBuilder<'a> {
+    /// Sets the function that is asked for credentials at each connection, also to sentinels and nodes of a cluster: for
+    /// passwords that expire. Those of the URLs are not used then. `None` fails the connection, which is tried again.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # use mizan_cache_core::{cache::{Cache, Credentials}, config::Config, error::Error};
+    /// # async fn fetch_token() -> Option<String> { None }
+    /// # fn connect(config: &Config) -> Result<Cache, Error> {
+    /// Cache::builder(config)
+    ///     .credentials(|| async {
+    ///         Some(Credentials {
+    ///             username: Some("app".to_owned()),
+    ///             password: fetch_token().await?,
+    ///         })
+    ///     })
+    ///     .build()
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn credentials<Ask, Asked>(mut self, ask: Ask) -> Self
+    where
+        Ask: Fn() -> Asked + Send + Sync + 'static,
+        Asked: Future<Output = Option<Credentials>> + Send + 'static,
+    {
+        self.credentials = Some(Arc::new(move || -> Pin<Box<dyn Future<Output = _> + Send>> {
+            Box::pin(ask())
+        }));
+        self
+    }
+
+    /// Names the cache that this one replaces, on the same Redis: its pending and recent purges become this one's too.
+    #[must_use]
+    pub const fn replacing(mut self, old: &'a Cache) -> Self {
+        self.replaced = Some(old);
+        self
+    }
+
+    /// Makes the cache. Connects to nothing yet.
+    ///
+    /// # Errors
+    /// [`ErrorCode::Secret`] or [`ErrorCode::Option`], for what is out of range or cannot be used.
+    pub fn build(self) -> Result<Cache, Error> {
+        let mut config = self.config.clone();
+        let asks = self.credentials.is_some();
+        match &mut config.backend {
+            BackendConfig::Redis(redis) if asks || !redis.asks_for_credentials => redis.asks_for_credentials = asks,
+            BackendConfig::Memory { .. } if !asks => {}
+            BackendConfig::Redis(_) => return Err(refuse("needs the function that gives them")),
+            BackendConfig::Memory { .. } => return Err(refuse("is of no use in memory")),
+        }
+        let replaced = self.replaced.map(|cache| &*cache.inner.shared);
+        let shared = Arc::new(SharedCache::new(&config, replaced)?);
+        let driver = match &config.backend {
+            BackendConfig::Redis(redis) => Some(Driver::new(Arc::clone(&shared), redis, self.credentials)?),
+            BackendConfig::Memory { .. } => None,
+        };
+        Ok(Cache {
+            inner: Arc::new(Inner { shared, driver }),
+        })
+    }
+}
+
+fn refuse(reason: &str) -> Error {
+    Error::new(ErrorCode::Option, format!("options.credentials {reason}"))
 }
 
 impl Cache {
-    /// A cache. No connection is made before the first call.
+    /// A cache with nothing but its configuration.
     ///
     /// # Errors
-    /// `Secret` or `Option`, for what is out of range.
+    /// As [`CacheBuilder::build`].
     pub fn new(config: &Config) -> Result<Self, Error> {
-        config.validate()?;
-        let counters = Arc::<Counters>::default();
-        let backend = match &config.backend {
-            BackendConfig::Memory { max_bytes } => Backend::Memory(Box::new(Memory::new(*max_bytes))),
-            BackendConfig::Redis(redis) => {
-                Backend::Redis(Redis::new(redis, config.max_value_bytes, Arc::clone(&counters))?)
-            }
-        };
-        let previous_signers = config.previous_secrets.iter().map(|secret| Signer::new(secret));
-        Ok(Self {
-            inner: Arc::new(Inner {
-                signer: Signer::new(&config.secret)?,
-                previous_signers: previous_signers.collect::<Result<_, _>>()?,
-                backend,
-                ttl: config.ttl,
-                lease_time: config.lease_time,
-                max_value_bytes: config.max_value_bytes,
-                counters,
-                closed: AtomicBool::new(false),
-            }),
-        })
+        Self::builder(config).build()
+    }
+
+    /// A cache that replaces another on the same Redis, whose pending and recent purges it inherits: with other
+    /// credentials, say. The old one is closed by whoever holds it.
+    ///
+    /// # Errors
+    /// As [`CacheBuilder::build`].
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # use mizan_cache_core::{cache::Cache, config::Config, error::Error};
+    /// # async fn reconfigure(old: Cache, config: &Config) -> Result<Cache, Error> {
+    /// let new = Cache::replacing(config, &old)?;
+    /// old.close().await;
+    /// # Ok(new)
+    /// # }
+    /// ```
+    pub fn replacing(config: &Config, old: &Self) -> Result<Self, Error> {
+        Self::builder(config).replacing(old).build()
+    }
+
+    /// Begins a cache with more than its configuration.
+    #[must_use]
+    pub const fn builder(config: &Config) -> CacheBuilder<'_> {
+        CacheBuilder {
+            config,
+            credentials: None,
+            replaced: None,
+        }
     }
 
     /// The key of a call, under the current secret.
     #[must_use]
     pub fn key(&self, canonical: &Canonical) -> Key {
-        self.inner.signer.key(canonical)
+        self.inner.shared.key(canonical)
     }
 
-    /// The value, if this process has it in memory; never a round trip.
+    /// The value, if this process has it in memory; never a round trip. One that is found counts as a hit.
     #[must_use]
     pub fn peek(&self, canonical: &Canonical) -> Option<Bytes> {
         self.peek_versioned(canonical).map(|found| found.value)
@@ -113,129 +210,74 @@ impl Cache {
     /// What [`peek`](Self::peek) finds, with its version.
     #[must_use]
     pub fn peek_versioned(&self, canonical: &Canonical) -> Option<Versioned> {
-        if self.inner.closed.load(Relaxed) {
-            return None;
+        let shared = &self.inner.shared;
+        match &self.inner.driver {
+            None => shared.peek(canonical),
+            Some(driver) if driver.is_closed() || !shared.has_copies() => None,
+            Some(driver) => driver.peek(&shared.signer().digest(canonical), canonical.context()),
         }
-        let found = match &self.inner.backend {
-            Backend::Memory(memory) => memory.get_versioned(&self.inner.signer.digest(canonical)),
-            Backend::Redis(redis) => redis.peek(&self.key(canonical)),
-        };
-        // One that finds nothing is followed by the read that counts as the miss.
-        if found.is_some() {
-            self.inner.counters.hits.increment();
-        }
-        found
     }
 
     /// The value, without taking a lease.
     ///
     /// # Errors
     /// `Closed`.
-    pub fn get(&self, canonical: &Canonical) -> impl Future<Output = Result<Option<Bytes>, Error>> + Send + 'static {
-        self.get_expecting(canonical, ExpectedSize::Unknown)
+    pub fn get(&self, canonical: &Canonical) -> impl Future<Output = Result<Option<Bytes>, Error>> + Send + use<> {
+        let begun = match self.copy(canonical) {
+            Some(value) => Begun::Done(Ok(Reply::Value(Some(value)))),
+            None => self.begin(Request::Get(canonical)),
+        };
+        async move { Ok(begun.reply().await?.and_then(value)) }
     }
 
-    /// The value, without taking a lease, whose size is expected.
-    ///
-    /// # Errors
-    /// `Closed`.
-    pub fn get_expecting(
-        &self,
-        canonical: &Canonical,
-        size: ExpectedSize,
-    ) -> impl Future<Output = Result<Option<Bytes>, Error>> + Send + 'static {
-        let inner = Arc::clone(&self.inner);
-        let key = self.key(canonical);
-        let open = inner.check_open();
-        async move {
-            open?;
-            let value = match &inner.backend {
-                Backend::Memory(memory) => memory.get(&key),
-                Backend::Redis(redis) => redis.get(vec![key], size).await.pop().flatten(),
-            };
-            Ok(inner.count_read(value))
-        }
-    }
-
-    /// The values of many calls in their order, without taking leases; on Redis together, by one deadline. Their
-    /// keys are derived at the first poll.
+    /// The values of many calls, in their order, without taking leases.
     ///
     /// # Errors
     /// `Closed`.
     pub fn get_many(
         &self,
-        calls: Vec<Canonical>,
-    ) -> impl Future<Output = Result<Vec<Option<Bytes>>, Error>> + Send + use<> + 'static {
-        let inner = Arc::clone(&self.inner);
-        let open = inner.check_open();
+        calls: &[Canonical],
+    ) -> impl Future<Output = Result<Vec<Option<Bytes>>, Error>> + Send + use<> {
+        let begun = self.begin_many(calls, Request::Get);
+        let count = calls.len();
         async move {
-            open?;
-            let keys: Vec<Key> = calls.iter().map(|call| inner.signer.key(call)).collect();
-            let values = match &inner.backend {
-                Backend::Memory(memory) => keys.iter().map(|key| memory.get(key)).collect(),
-                Backend::Redis(redis) => redis.get(keys, ExpectedSize::Unknown).await,
-            };
-            Ok(values.into_iter().map(|value| inner.count_read(value)).collect())
+            Ok(match begun.reply().await? {
+                Some(replies) => replies.into_iter().map(value).collect(),
+                None => vec![None; count],
+            })
         }
     }
 
-    /// The value, or a lease to fill it with, or the token of the lease that another holds.
+    /// The value; or a lease to fill it with; or the token of the lease that another holds; or nothing at all, where
+    /// Redis could not be asked.
     ///
     /// # Errors
     /// `Closed`.
-    pub fn lookup(&self, canonical: &Canonical) -> impl Future<Output = Result<Lookup, Error>> + Send + 'static {
-        self.lookup_expecting(canonical, ExpectedSize::Unknown)
+    pub fn lookup(&self, canonical: &Canonical) -> impl Future<Output = Result<Lookup, Error>> + Send + use<> {
+        let begun = match self.copy(canonical) {
+            Some(value) => Begun::Done(Ok(Reply::Lookup(Lookup::Hit(value)))),
+            None => self.begin(Request::Lookup(canonical)),
+        };
+        async move { Ok(begun.reply().await?.map_or(Lookup::Miss, found)) }
     }
 
-    /// What [`lookup`](Self::lookup) finds, where the size of the value is expected.
+    /// What [`lookup`](Self::lookup) finds for many calls, in their order.
     ///
     /// # Errors
     /// `Closed`.
-    pub fn lookup_expecting(
-        &self,
-        canonical: &Canonical,
-        size: ExpectedSize,
-    ) -> impl Future<Output = Result<Lookup, Error>> + Send + 'static {
-        let inner = Arc::clone(&self.inner);
-        let key = self.key(canonical);
-        let open = inner.check_open();
+    pub fn lookup_many(&self, calls: &[Canonical]) -> impl Future<Output = Result<Vec<Lookup>, Error>> + Send + use<> {
+        let begun = self.begin_many(calls, Request::Lookup);
+        let count = calls.len();
         async move {
-            open?;
-            let looked_up = match &inner.backend {
-                Backend::Memory(memory) => memory.lookup(&key, inner.lease_time),
-                Backend::Redis(redis) => {
-                    let looked_up = redis.get_or_lease(vec![key], inner.lease_time, size).await.pop();
-                    looked_up.unwrap_or(Lookup::Miss)
-                }
-            };
-            Ok(inner.count_lookup(looked_up))
+            Ok(match begun.reply().await? {
+                Some(replies) => replies.into_iter().map(found).collect(),
+                None => vec![Lookup::Miss; count],
+            })
         }
     }
 
-    /// What [`lookup`](Self::lookup) finds for many calls, in their order; on Redis together, by one deadline. Their
-    /// keys are derived at the first poll.
-    ///
-    /// # Errors
-    /// `Closed`.
-    pub fn lookup_many(
-        &self,
-        calls: Vec<Canonical>,
-    ) -> impl Future<Output = Result<Vec<Lookup>, Error>> + Send + use<> + 'static {
-        let inner = Arc::clone(&self.inner);
-        let open = inner.check_open();
-        async move {
-            open?;
-            let keys: Vec<Key> = calls.iter().map(|call| inner.signer.key(call)).collect();
-            let looked_up = match &inner.backend {
-                Backend::Memory(memory) => keys.iter().map(|key| memory.lookup(key, inner.lease_time)).collect(),
-                Backend::Redis(redis) => redis.get_or_lease(keys, inner.lease_time, ExpectedSize::Unknown).await,
-            };
-            Ok(looked_up.into_iter().map(|it| inner.count_lookup(it)).collect())
-        }
-    }
-
-    /// Whether the value was stored: not if its lease no longer stands, nor if it is larger than the configured
-    /// bound; then what stood in its place goes too.
+    /// Stores a value, and says whether it was stored. It is not if its lease no longer stands. Nor is it if it is larger
+    /// than [`max_value_bytes`](Config::max_value_bytes): then what stood in its place goes, too.
     ///
     /// # Errors
     /// `Closed`.
@@ -244,194 +286,184 @@ impl Cache {
         canonical: &Canonical,
         value: Bytes,
         options: PutOptions,
-    ) -> impl Future<Output = Result<bool, Error>> + Send + 'static {
-        let inner = Arc::clone(&self.inner);
-        let key = self.key(canonical);
-        // Both are done before this returns, so that what a caller stores in one go is bounded, too.
-        let value = (value.len() <= inner.max_value_bytes).then_some(value);
-        let room = match (&inner.backend, &value) {
-            (Backend::Redis(redis), Some(value)) => redis.room_for(value.len()),
-            _ => None,
-        };
-        let open = inner.check_open();
-        async move {
-            open?;
-            let ttl = options.ttl.unwrap_or_else(|| spread(inner.ttl));
-            let stored = match (&inner.backend, value) {
-                (Backend::Memory(memory), Some(value)) => memory.set(&key, &value, ttl, options.lease.as_ref()),
-                (Backend::Redis(redis), Some(value)) => redis.set(key, value, ttl, options.lease, room).await,
-                (_, None) => {
-                    // What stood there is no longer the answer of this call.
-                    inner.delete(vec![key]).await;
-                    false
-                }
-            };
-            let counter = if stored {
-                &inner.counters.stores
-            } else {
-                &inner.counters.refused_stores
-            };
-            counter.increment();
-            Ok(stored)
-        }
+    ) -> impl Future<Output = Result<bool, Error>> + Send + use<> {
+        let begun = self.begin(Request::Put(canonical, value, options));
+        async move { Ok(matches!(begun.reply().await?, Some(Reply::Stored(true)))) }
     }
 
-    /// How many entries went, leases included; 0 also where the purge had to be kept for later.
-    ///
-    /// # Errors
-    /// `Context`, besides `Closed`.
-    pub fn purge(&self, target: Purge<'_>) -> impl Future<Output = Result<u64, Error>> + Send + use<> + 'static {
-        let inner = Arc::clone(&self.inner);
-        let target = match target {
-            Purge::Entry(canonical) => Ok(Target::Keys(inner.keys(canonical))),
-            Purge::Context(context) => check_context(context).map(|()| Target::Context(context.into())),
-        };
-        let open = inner.check_open();
-        async move {
-            open?;
-            inner.counters.purges.increment();
-            let deleted = match (&inner.backend, target?) {
-                (_, Target::Keys(keys)) => inner.delete(keys).await,
-                (Backend::Memory(memory), Target::Context(context)) => memory.delete_by_prefix(&context),
-                (Backend::Redis(redis), Target::Context(context)) => redis.delete_by_prefix(&context).await,
-            };
-            inner.counters.purged_entries.add(deleted);
-            Ok(deleted)
-        }
-    }
-
-    /// How many entries went: all of this protocol, of every context, and nothing else.
+    /// Gives back a lease whose load failed, so that the next who asks may load at once. Says whether it stood. It
+    /// touches no value, and no lease of another.
     ///
     /// # Errors
     /// `Closed`.
-    pub fn clear(&self) -> impl Future<Output = Result<u64, Error>> + Send + 'static {
-        let inner = Arc::clone(&self.inner);
-        let open = inner.check_open();
-        async move {
-            open?;
-            inner.counters.purges.increment();
-            let deleted = match &inner.backend {
-                Backend::Memory(memory) => memory.clear(),
-                Backend::Redis(redis) => redis.clear().await,
-            };
-            inner.counters.purged_entries.add(deleted);
-            Ok(deleted)
-        }
+    ///
+    /// # Examples
+    /// ```
+    /// # use mizan_cache_core::{cache::{Cache, PutOptions}, canonical::Canonical, error::Error, lease::Lookup};
+    /// # async fn load() -> Result<bytes::Bytes, std::io::Error> { Ok(bytes::Bytes::new()) }
+    /// # async fn read(cache: &Cache, user: &Canonical) -> Result<(), Error> {
+    /// if let Lookup::Leased(lease) = cache.lookup(user).await? {
+    ///     match load().await {
+    ///         Ok(value) => {
+    ///             let options = PutOptions { lease: Some(lease), ..PutOptions::default() };
+    ///             cache.put(user, value, options).await?;
+    ///         }
+    ///         Err(_) => {
+    ///             cache.release(user, lease).await?;
+    ///         }
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn release(
+        &self,
+        canonical: &Canonical,
+        lease: LeaseToken,
+    ) -> impl Future<Output = Result<bool, Error>> + Send + use<> {
+        let begun = self.begin(Request::Release(canonical, lease));
+        async move { Ok(matches!(begun.reply().await?, Some(Reply::Released(true)))) }
     }
 
-    /// Whether operations ask Redis at this moment.
+    /// Deletes entries, and says how many went, leases included: 0 also where the purge is pending, because Redis could
+    /// not be had. Until Redis has it, what it covers is missing here.
+    ///
+    /// # Errors
+    /// `Context`, besides `Closed`.
+    pub fn purge(&self, target: Purge<'_>) -> impl Future<Output = Result<u64, Error>> + Send + use<> {
+        let begun = self.begin(match target {
+            Purge::Entry(canonical) => Request::Purge(canonical),
+            Purge::Context(context) => Request::PurgeContext(context),
+        });
+        async move { Ok(begun.reply().await?.as_ref().map_or(0, purged)) }
+    }
+
+    /// Deletes everything of this protocol, of every context, and nothing else. Says how many went, as
+    /// [`purge`](Self::purge) does.
+    ///
+    /// # Errors
+    /// `Closed`.
+    pub fn clear(&self) -> impl Future<Output = Result<u64, Error>> + Send + use<> {
+        let begun = self.begin(Request::Clear);
+        async move { Ok(begun.reply().await?.as_ref().map_or(0, purged)) }
+    }
+
+    /// Whether Redis is asked at this moment; `false` in memory.
     #[must_use]
     pub fn is_connected(&self) -> bool {
-        matches!(&self.inner.backend, Backend::Redis(redis) if redis.is_connected())
+        let driver = self.inner.driver.as_ref();
+        driver.is_some_and(|driver| driver.circuit() == Circuit::Closed)
     }
 
-    /// The counters and sizes of this moment; no I/O.
+    /// The counters and sizes of this moment; no round trip.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        let counters = &self.inner.counters;
-        let redis = match &self.inner.backend {
-            Backend::Memory(_) => None,
-            Backend::Redis(redis) => Some(redis),
-        };
-        let (entries, bytes) = match &self.inner.backend {
-            Backend::Memory(memory) => (memory.entries(), memory.bytes()),
-            Backend::Redis(redis) => redis.local_sizes(),
-        };
-        Stats {
-            hits: counters.hits.get(),
-            local_hits: counters.local_hits.get(),
-            misses: counters.misses.get(),
-            stores: counters.stores.get(),
-            refused_stores: counters.refused_stores.get(),
-            purges: counters.purges.get(),
-            purged_entries: counters.purged_entries.get(),
-            failed_reads: counters.failed_reads.get(),
-            failed_writes: counters.failed_writes.get(),
-            postponed_purges: counters.postponed_purges.get(),
-            kept_purges: redis.map_or(0, Redis::kept_purges) as u64,
-            timeouts: counters.timeouts.get(),
-            reconnects: counters.connections.get().saturating_sub(1),
-            in_flight: redis.map_or(0, Redis::in_flight) as u64,
-            entries,
-            bytes,
-            circuit: redis.map(Redis::circuit),
-            latency: counters.latency.snapshot(),
-        }
+        self.inner.shared.stats(self.inner.driver.as_ref().map(Driver::circuit))
     }
 
-    /// Tells an observer of events from now on, for as long as somebody else keeps it. Says whether there can be any: a
+    /// Tells an observer of events from now on, for as long as somebody else holds it. Says whether there can be any: a
     /// cache in memory has none.
     pub fn observe(&self, observer: &Arc<dyn Observer>) -> bool {
-        match &self.inner.backend {
-            Backend::Memory(_) => false,
-            Backend::Redis(redis) => {
-                redis.observe(observer);
-                true
-            }
-        }
+        let driver = self.inner.driver.as_ref();
+        driver.inspect(|driver| driver.observe(observer)).is_some()
     }
 
-    /// Delivers kept purges within a bound, then disconnects. Every call after this one fails with `Closed`; closing
-    /// again does nothing more.
-    pub fn close(&self) -> impl Future<Output = ()> + Send + 'static {
-        let inner = Arc::clone(&self.inner);
-        inner.closed.store(true, Relaxed);
+    /// Closes the cache: every later call fails with `Closed`. Waits until calls in flight are answered and pending
+    /// purges delivered, or the time for that is over, which is about that of one connection and one command; then
+    /// disconnects. To close again waits for the same.
+    pub fn close(&self) -> impl Future<Output = ()> + Send + use<> {
+        let closing = self.inner.driver.as_ref().map(Driver::close);
+        if closing.is_none() {
+            self.inner.shared.close();
+        }
         async move {
-            match &inner.backend {
-                Backend::Memory(memory) => {
-                    memory.clear();
-                }
-                Backend::Redis(redis) => redis.close().await,
+            if let Some(closing) = closing {
+                closing.await;
             }
         }
     }
-}
 
-enum Target {
-    Keys(Vec<Key>),
-    Context(Box<str>),
-}
-
-impl Inner {
-    fn check_open(&self) -> Result<(), Error> {
-        if self.closed.load(Relaxed) {
-            return Err(Error::new(ErrorCode::Closed, "the cache was closed"));
+    /// A copy in this process of a value, if no call waits that it would overtake.
+    fn copy(&self, canonical: &Canonical) -> Option<Bytes> {
+        let driver = self.inner.driver.as_ref()?;
+        if !self.inner.shared.has_copies() || driver.has_queued_calls() {
+            return None;
         }
-        Ok(())
+        self.peek(canonical)
     }
 
-    fn keys(&self, canonical: &Canonical) -> Vec<Key> {
-        let previous = self.previous_signers.iter().map(|signer| signer.key(canonical));
-        std::iter::once(self.signer.key(canonical)).chain(previous).collect()
-    }
-
-    async fn delete(&self, keys: Vec<Key>) -> u64 {
-        match &self.backend {
-            Backend::Memory(memory) => memory.delete(&keys),
-            Backend::Redis(redis) => redis.delete(keys).await,
+    fn begin(
+        &self,
+        request: Request<'_>,
+    ) -> Begun<Reply, impl Future<Output = Result<Option<Reply>, Error>> + Send + use<>> {
+        let shared = &self.inner.shared;
+        match &self.inner.driver {
+            None => Begun::Done(shared.answer(request)),
+            Some(driver) => match shared.operation(request) {
+                Ok(operation) => Begun::Asked(driver.call(operation)),
+                Err(error) => Begun::Done(Err(error)),
+            },
         }
     }
 
-    fn count_read(&self, value: Option<Bytes>) -> Option<Bytes> {
-        match value {
-            Some(_) => self.counters.hits.increment(),
-            None => self.counters.misses.increment(),
+    fn begin_many<'a>(
+        &self,
+        calls: &'a [Canonical],
+        request: fn(&'a Canonical) -> Request<'a>,
+    ) -> Begun<Vec<Reply>, impl Future<Output = Result<Option<Vec<Reply>>, Error>> + Send + use<>> {
+        let shared = &self.inner.shared;
+        let requests = calls.iter().map(request);
+        match &self.inner.driver {
+            None => Begun::Done(requests.map(|request| shared.answer(request)).collect()),
+            Some(driver) => match requests.map(|request| shared.operation(request)).collect() {
+                Ok(operations) => Begun::Asked(driver.call_many(operations)),
+                Err(error) => Begun::Done(Err(error)),
+            },
         }
-        value
-    }
-
-    fn count_lookup(&self, looked_up: Lookup) -> Lookup {
-        match looked_up {
-            Lookup::Hit(_) => self.counters.hits.increment(),
-            _ => self.counters.misses.increment(),
-        }
-        looked_up
     }
 }
 
-/// A time to live spread by ± 10 %, so that what was stored together does not expire together.
-fn spread(ttl: Duration) -> Duration {
-    // Where the system has no randomness to give, everything keeps the middle of the range.
-    let random = getrandom::u32().unwrap_or(u32::MAX / 2);
-    ttl.mul_f64(0.9 + 0.2 * (f64::from(random) / f64::from(u32::MAX)))
+/// What was asked for.
+enum Begun<Answer, Asked> {
+    /// It is answered.
+    Done(Result<Answer, Error>),
+    /// The driver has it.
+    Asked(Asked),
+}
+
+impl<Answer, Asked: Future<Output = Result<Option<Answer>, Error>>> Begun<Answer, Asked> {
+    /// The answer; `None` if the runtime ended before there was one.
+    async fn reply(self) -> Result<Option<Answer>, Error> {
+        match self {
+            Self::Done(answer) => answer.map(Some),
+            Self::Asked(asked) => asked.await,
+        }
+    }
+}
+
+fn value(reply: Reply) -> Option<Bytes> {
+    match reply {
+        Reply::Value(value) => value,
+        _ => None,
+    }
+}
+
+fn found(reply: Reply) -> Lookup {
+    match reply {
+        Reply::Lookup(found) => found,
+        _ => Lookup::Miss,
+    }
+}
+
+fn purged(reply: &Reply) -> u64 {
+    match reply {
+        Reply::Purged(count) => *count,
+        _ => 0,
+    }
+}
+
+impl fmt::Debug for Cache {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Cache").finish_non_exhaustive()
+    }
 }

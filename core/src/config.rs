@@ -29,7 +29,7 @@ pub const DEFAULT_MAX_IN_FLIGHT: usize = 10_000;
 /// The largest value that Redis can hold.
 const MAX_VALUE_BYTES: usize = 512 * 1024 * 1024;
 const MAX_TIMEOUT: Duration = Duration::from_secs(600);
-pub(crate) const MAX_IN_FLIGHT: usize = 1_000_000;
+const MAX_IN_FLIGHT: usize = 1_000_000;
 /// The largest integer that JavaScript's numbers count to without a gap.
 const MAX_SAFE_INTEGER: f64 = 9_007_199_254_740_991.0;
 
@@ -52,6 +52,7 @@ pub struct Config {
 
 /// Where entries live.
 #[derive(Clone, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "there is one for each cache")]
 pub enum BackendConfig {
     /// In this process, bounded in bytes.
     Memory {
@@ -71,11 +72,27 @@ pub struct RedisConfig {
     pub command_timeout: Duration,
     /// The deadline of one attempt to connect.
     pub connect_timeout: Duration,
-    /// Beyond this many calls at once reads miss, writes are dropped and purges are kept for later.
+    /// Beyond this many calls at once reads miss, writes are dropped and purges are pending.
     pub max_in_flight: usize,
-    /// The bound in bytes of copies in this process of what it read (§5, the local tier); `None` keeps no copies. Only
-    /// for one primary: what a cluster says of changes comes from many nodes, and cannot be relied on yet.
+    /// The bound in bytes of copies in this process of what it read (§5, the local tier); `None` keeps no copies.
     pub local_max_bytes: Option<u64>,
+    /// Whether the host is asked for credentials at each connection: those of the configuration are not used then.
+    pub asks_for_credentials: bool,
+    /// How servers are verified and this client shows who it is, where connections are made by TLS.
+    pub tls: TlsConfig,
+}
+
+/// Certificates of a TLS connection, in PEM. Sockets are the host's, and so is their use.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TlsConfig {
+    /// Authorities to trust instead of the host's own.
+    pub ca: Option<Vec<u8>>,
+    /// The certificate, with its chain, that this client shows.
+    pub cert: Option<Vec<u8>>,
+    /// The private key of that certificate.
+    pub key: Option<Vec<u8>>,
+    /// The name to find in the server's certificate instead of the host's.
+    pub servername: Option<String>,
 }
 
 /// Which Redis servers.
@@ -102,7 +119,7 @@ pub enum Topology {
         /// The password at the primary.
         password: Option<String>,
         /// The database at the primary.
-        database: i64,
+        database: u32,
         /// Whether the primary is reached by TLS.
         tls: bool,
     },
@@ -129,12 +146,6 @@ impl Config {
             BackendConfig::Redis(redis) => {
                 if let Some(max_bytes) = redis.local_max_bytes {
                     check_local(max_bytes)?;
-                    if matches!(redis.topology, Topology::Cluster { .. }) {
-                        return Err(Error::new(
-                            ErrorCode::Option,
-                            "options.local must be false with options.cluster: copies are kept of one primary only",
-                        ));
-                    }
                 }
                 check_redis(redis.command_timeout, redis.connect_timeout, redis.max_in_flight)
             }

@@ -1,12 +1,12 @@
 //! What a cache tells those who observe it: what happens to its connection, and which calls fail and why. No event
 //! holds a key, a parameter, a value or an address.
 
-use std::sync::{Arc, PoisonError, RwLock, Weak};
+use std::sync::Arc;
 
 use crate::stats::Circuit;
 
 /// What happened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// Something happened to the connection to Redis.
     Connection(ConnectionEvent),
@@ -21,12 +21,48 @@ pub enum Event {
         /// How many.
         calls: u64,
     },
-    /// So many purges could not be done at once, and are kept.
-    PurgesKept(u64),
-    /// Redis was given so many purges that it lacked, or may have lacked: recent ones are repeated on new connections.
+    /// So many purges could not be done at once, or must be repeated, and are pending.
+    PurgesPending(u64),
+    /// Redis took so many purges that were pending.
     PurgesDelivered(u64),
-    /// The cache was closed, and so many purges that Redis lacks are given up.
-    PurgesGivenUp(u64),
+    /// Redis refused a purge, which is pending and tried again by itself.
+    PurgeRefused {
+        /// What it was to delete.
+        scope: PurgeScope,
+        /// The context, but of a purge of everything.
+        context: Option<Arc<str>>,
+    },
+    /// The cache was closed, and so many pending purges are lost.
+    PurgesLost(u64),
+    /// Redis refused to end an old connection (`CLIENT KILL`): a write that was given up there may still be executed, after
+    /// a purge that came later. Told once.
+    FenceRefused,
+    /// A call is not sent any more: twice its connection broke while it was answered. Its value may be over a limit of
+    /// the server.
+    CallRefused(Operation),
+}
+
+/// What a purge was to delete.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PurgeScope {
+    /// One entry.
+    Entry,
+    /// A context.
+    Context,
+    /// Everything.
+    Everything,
+}
+
+impl PurgeScope {
+    /// The name as users see it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Entry => "entry",
+            Self::Context => "context",
+            Self::Everything => "everything",
+        }
+    }
 }
 
 /// What happened to the connection.
@@ -70,12 +106,20 @@ impl Operation {
 pub enum Reason {
     /// There was no answer in time.
     Timeout,
-    /// Redis answered with an error.
+    /// Redis answered with an error; or, of a connection, nothing listens there.
     Refused,
     /// The connection broke.
     Broken,
-    /// As many calls were under way as may be.
+    /// As many calls were in flight as may be.
     Overload,
+    /// The server's certificate could not be verified, or the server does not take ours.
+    Certificate,
+    /// The server does not take the credentials, or the host has none to give.
+    Credentials,
+    /// The user may not do what a connection needs.
+    Permission,
+    /// What answers does not speak RESP3 as Redis does.
+    Protocol,
 }
 
 impl Reason {
@@ -87,70 +131,10 @@ impl Reason {
             Self::Refused => "refused",
             Self::Broken => "broken",
             Self::Overload => "overload",
+            Self::Certificate => "certificate",
+            Self::Credentials => "credentials",
+            Self::Permission => "permission",
+            Self::Protocol => "protocol",
         }
-    }
-}
-
-/// Who is told of events.
-pub trait Observer: Send + Sync {
-    /// Called where the event happens, which is kept from going on meanwhile: it must return at once.
-    fn observe(&self, event: Event);
-}
-
-/// The observers of one cache. It does not keep them: whoever goes is forgotten.
-#[derive(Default)]
-pub(crate) struct Observers {
-    all: RwLock<Vec<Weak<dyn Observer>>>,
-}
-
-impl Observers {
-    pub fn add(&self, observer: &Arc<dyn Observer>) {
-        let observer = Arc::downgrade(observer);
-        let mut all = self.all.write().unwrap_or_else(PoisonError::into_inner);
-        all.retain(|other| other.strong_count() > 0 && !other.ptr_eq(&observer));
-        all.push(observer);
-    }
-
-    pub fn tell(&self, event: Event) {
-        let all = self.all.read().unwrap_or_else(PoisonError::into_inner);
-        for observer in all.iter().filter_map(Weak::upgrade) {
-            observer.observe(event);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-
-    use super::*;
-
-    #[derive(Default)]
-    struct Count(AtomicU64);
-
-    impl Observer for Count {
-        fn observe(&self, _: Event) {
-            self.0.fetch_add(1, Relaxed);
-        }
-    }
-
-    #[test]
-    fn an_observer_is_told_once_however_often_it_was_added() {
-        let (observers, count) = (Observers::default(), Arc::<Count>::default());
-        let observer: Arc<dyn Observer> = count.clone();
-        observers.add(&observer);
-        observers.add(&observer);
-        observers.tell(Event::PurgesKept(1));
-        assert_eq!(count.0.load(Relaxed), 1);
-    }
-
-    #[test]
-    fn those_who_went_are_forgotten() {
-        let observers = Observers::default();
-        for _ in 0..100 {
-            let observer: Arc<dyn Observer> = Arc::<Count>::default();
-            observers.add(&observer);
-        }
-        assert_eq!(observers.all.read().expect("no panic").len(), 1);
     }
 }

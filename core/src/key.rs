@@ -28,6 +28,13 @@ impl Digest {
     pub(crate) const fn as_bytes(&self) -> &[u8; DIGEST_HEX_LENGTH / 2] {
         &self.0
     }
+
+    /// Its beginning, which tells most keys apart.
+    pub(crate) fn short(&self) -> u64 {
+        self.0
+            .first_chunk()
+            .map_or(0, |beginning| u64::from_ne_bytes(*beginning))
+    }
 }
 
 /// As nothing but its bytes: a table may take the beginning of them for a hash.
@@ -65,6 +72,19 @@ impl Key {
             text: text.into(),
             digest: Digest(digest),
         })
+    }
+
+    /// The key of an entry of this context.
+    pub(crate) fn new(context: &str, digest: Digest) -> Self {
+        let mut text = String::with_capacity(PREFIX.len() + context.len() + 1 + DIGEST_HEX_LENGTH);
+        text.push_str(PREFIX);
+        text.push_str(context);
+        text.push(':');
+        push_hex(&mut text, digest.as_bytes());
+        Self {
+            text: text.into_boxed_str(),
+            digest,
+        }
     }
 
     /// The key as Redis knows it.
@@ -143,17 +163,7 @@ impl Signer {
     /// The key of a call. Costs its digest, and one allocation.
     #[must_use]
     pub fn key(&self, canonical: &Canonical) -> Key {
-        let digest = self.digest(canonical);
-        let context = canonical.context();
-        let mut text = String::with_capacity(PREFIX.len() + context.len() + 1 + DIGEST_HEX_LENGTH);
-        text.push_str(PREFIX);
-        text.push_str(context);
-        text.push(':');
-        push_hex(&mut text, digest.as_bytes());
-        Key {
-            text: text.into_boxed_str(),
-            digest,
-        }
+        Key::new(canonical.context(), self.digest(canonical))
     }
 }
 

@@ -24,11 +24,16 @@ impl LeaseToken {
         let mut bits = [0; TOKEN_LENGTH / 2];
         getrandom::fill(&mut bits)
             .map_err(|_| Error::new(ErrorCode::Internal, "the system has no randomness to give"))?;
+        Ok(Self::from_bits(bits))
+    }
+
+    /// The token of these bits, which must be as random as those of [`new`](Self::new).
+    pub(crate) fn from_bits(bits: [u8; TOKEN_LENGTH / 2]) -> Self {
         let mut text = String::with_capacity(TOKEN_LENGTH);
         push_hex(&mut text, &bits);
-        Ok(Self {
+        Self {
             text: text.into_boxed_str(),
-        })
+        }
     }
 
     /// The token that a lookup returned as text.

@@ -13,8 +13,8 @@
 //! Costs: every operation on one key takes constant time. Deleting a context takes time for its own entries only, because
 //! the keys of each context are kept together. [`Memory::clear`] visits every entry.
 
-mod sync;
-mod table;
+pub(crate) mod sync;
+pub(crate) mod table;
 
 use crate::{
     key::{Digest, Key},
@@ -26,7 +26,7 @@ use std::{
     time::{Duration, Instant},
 };
 use sync::{Mutex, MutexGuard};
-use table::{Content, Table};
+use table::{Content, Found, NO_OWNER, Table};
 
 pub use table::ENTRY_OVERHEAD;
 
@@ -66,9 +66,10 @@ impl Memory {
     /// The value at the key with this digest, and its version.
     #[must_use]
     pub fn get_versioned(&self, digest: &Digest) -> Option<Versioned> {
-        match self.table().find(digest, self.now())? {
-            (Content::Value(value), version) => Some(Versioned { value, version }),
-            (Content::Lease(_), _) => None,
+        let Found { content, version, .. } = self.table().find(digest, self.now())?;
+        match content {
+            Content::Value(value) => Some(Versioned { value, version }),
+            Content::Lease(_) => None,
         }
     }
 
@@ -78,15 +79,15 @@ impl Memory {
     pub fn lookup(&self, key: &Key, lease_time: Duration) -> Lookup {
         let now = self.now();
         let mut table = self.table();
-        match table.find(key.digest(), now) {
-            Some((Content::Value(value), _)) => return Lookup::Hit(value),
-            Some((Content::Lease(token), _)) => return Lookup::Held(token),
+        match table.find(key.digest(), now).map(|found| found.content) {
+            Some(Content::Value(value)) => return Lookup::Hit(value),
+            Some(Content::Lease(token)) => return Lookup::Held(token),
             None => {}
         }
         let Ok(token) = LeaseToken::new() else {
             return Lookup::Miss;
         };
-        if table.store(key, Content::Lease(token.clone()), after(now, lease_time)) {
+        if table.store(key, Content::Lease(token.clone()), NO_OWNER, after(now, lease_time)) {
             Lookup::Leased(token)
         } else {
             Lookup::Miss
@@ -107,7 +108,14 @@ impl Memory {
         if lease.is_some_and(|token| !table.stands(key, token, now)) {
             return false;
         }
-        table.store(key, Content::Value(value), after(now, ttl))
+        table.store(key, Content::Value(value), NO_OWNER, after(now, ttl))
+    }
+
+    /// Deletes a lease, and returns whether it stood: never a value, nor the lease of another.
+    pub fn release(&self, key: &Key, lease: &LeaseToken) -> bool {
+        let now = self.now();
+        let mut table = self.table();
+        table.stands(key, lease, now) && table.delete(key, now)
     }
 
     /// Deletes these keys and returns how many were there, leases included.

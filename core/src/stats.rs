@@ -54,15 +54,15 @@ pub struct Stats {
     pub failed_reads: u64,
     /// Writes that Redis did not answer, or answered with an error; counted as refused stores too.
     pub failed_writes: u64,
-    /// Purges that could not be done at once and were kept.
-    pub postponed_purges: u64,
-    /// Kept purges that Redis does not have yet.
-    pub kept_purges: u64,
+    /// Purges that could not be done at once and became pending.
+    pub deferred_purges: u64,
+    /// Pending purges: Redis does not have them yet.
+    pub pending_purges: u64,
     /// Calls that ran into their deadline.
     pub timeouts: u64,
-    /// Connections made after the first.
+    /// Connections made again after one was lost.
     pub reconnects: u64,
-    /// Calls under way in Redis.
+    /// Calls in flight.
     pub in_flight: u64,
     /// Entries in memory, leases included; with Redis the copies in this process.
     pub entries: u64,
@@ -97,10 +97,22 @@ pub(crate) struct Counters {
     pub purged_entries: Counter,
     pub failed_reads: Counter,
     pub failed_writes: Counter,
-    pub postponed_purges: Counter,
+    pub deferred_purges: Counter,
     pub timeouts: Counter,
-    pub connections: Counter,
+    pub reconnects: Counter,
     pub latency: LatencyRecorder,
+}
+
+impl Counters {
+    pub fn count_read(&self, is_hit: bool) {
+        let counter = if is_hit { &self.hits } else { &self.misses };
+        counter.increment();
+    }
+
+    pub fn count_store(&self, stored: bool) {
+        let counter = if stored { &self.stores } else { &self.refused_stores };
+        counter.increment();
+    }
 }
 
 #[derive(Default)]

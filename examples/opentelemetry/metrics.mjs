@@ -30,7 +30,7 @@ export function measureCalls(meter) {
 
 /** Those of a cache's counters that only grow, and those of this moment. */
 const COUNTERS = /** @type {const} */ (['hits', 'localHits', 'misses', 'stores', 'purges', 'timeouts', 'reconnects'])
-const GAUGES = /** @type {const} */ (['entries', 'bytes', 'inFlight', 'keptPurges'])
+const GAUGES = /** @type {const} */ (['entries', 'bytes', 'inFlight', 'pendingPurges'])
 
 /**
  * The counters of one cache, read when metrics are collected.

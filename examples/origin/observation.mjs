@@ -55,6 +55,7 @@ export class Observation {
       peek: (...call) => cache.peek(...call),
       lookup: (...call) => cache.lookup(...call),
       put: (...call) => cache.put(...call),
+      release: (...call) => cache.release(...call),
       purge: async (context, params, scope) => {
         const start = performance.now()
         const entries = await cache.purge(context, params, scope)

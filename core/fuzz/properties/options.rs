@@ -6,7 +6,7 @@ use std::time::Duration;
 use arbitrary::{Arbitrary, Unstructured};
 use mizan_cache_core::{
     cache::Cache,
-    config::{BackendConfig, Config, RedisConfig, Topology},
+    config::{BackendConfig, Config, RedisConfig, TlsConfig, Topology},
     error::ErrorCode,
 };
 
@@ -29,7 +29,7 @@ enum Backend {
         name: String,
         username: Option<String>,
         password: Option<String>,
-        database: i64,
+        database: u32,
         tls: bool,
     },
 }
@@ -78,6 +78,8 @@ pub fn check(bytes: &[u8]) {
                 connect_timeout,
                 max_in_flight: usize::try_from(max_in_flight).unwrap_or(usize::MAX),
                 local_max_bytes: options.local_max_bytes,
+                asks_for_credentials: false,
+                tls: TlsConfig::default(),
             }),
         },
         ttl,

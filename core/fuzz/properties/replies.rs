@@ -1,69 +1,94 @@
-//! Whatever bytes come from a server: they are no reply, or one that is decoded to what it says.
+//! Whatever bytes come from a server: they are no frame, or the beginning of one, or a frame that says what the `redis`
+//! crate reads in it.
 
-use mizan_cache_core::{key::Key, lease::LeaseToken, lease::Lookup, replies};
+use mizan_cache_core::engine::resp::{self, Frame, Frames, Measure};
 use redis::Value;
 
 pub fn check(bytes: &[u8]) {
-    let Ok(reply) = redis::parse_redis_value(bytes) else {
+    match resp::measure(bytes) {
+        Measure::Whole(length) => check_frame(&bytes[..length]),
+        Measure::Needs(length) => assert!(length > bytes.len(), "{length} bytes are there"),
+        Measure::Malformed => {}
+    }
+}
+
+fn check_frame(frame: &[u8]) {
+    // Longer frames are cut at some places only.
+    for cut in (0..frame.len()).step_by(frame.len() / 1_024 + 1) {
+        let Measure::Needs(length) = resp::measure(&frame[..cut]) else {
+            panic!("{cut} bytes of {:?} are not the beginning of a frame", show(frame));
+        };
+        assert!((cut + 1..=frame.len()).contains(&length), "{:?}", show(frame));
+    }
+    let mut frames = Frames::new(frame);
+    assert_eq!(frames.skip_frame(), Some(()));
+    assert_eq!(frames.next_frame(), None);
+
+    let Ok(value) = redis::parse_redis_value(frame) else {
+        assert!(is_refused_by_the_crate_alone(frame), "{:?}", show(frame));
+        assert_eq!(resp::value(frame), None);
         return;
     };
-    check_lookup(&reply);
-    check_values(&reply);
-    if let Some((cursor, keys)) = replies::scan_page(reply.clone()) {
-        let Value::Array(fields) = &reply else {
-            panic!("a page of {reply:?}")
-        };
-        assert_eq!(fields[0], Value::BulkString(cursor));
-        assert_eq!(
-            fields[1],
-            Value::Array(keys.iter().cloned().map(Value::BulkString).collect())
-        );
-        for key in keys.iter().filter(|key| Key::is_protocol_key(key)) {
-            assert!(key.starts_with(b"ctx:"));
-        }
-    }
+    let mut frames = Frames::new(frame);
+    check_value(&mut frames, &value, frame);
+    assert_eq!(frames.next_frame(), None);
+    // Not itself: a number may be none.
+    assert_eq!(format!("{:?}", resp::value(frame)), format!("{:?}", Some(value)));
 }
 
-fn check_lookup(reply: &Value) {
-    let own = LeaseToken::parse("0123456789abcdef0123456789abcdef").expect("a token");
-    let text = |text: &str| Value::BulkString(text.into());
-    let (looked_up, time_left) = replies::lookup(reply.clone(), own.clone());
-    let said = match looked_up {
-        Lookup::Hit(value) => vec![text("hit"), Value::BulkString(value.into())],
-        Lookup::Held(token) => {
-            assert_eq!(LeaseToken::parse(token.as_str()).as_ref(), Ok(&token));
-            vec![text("held"), text(token.as_str())]
-        }
-        Lookup::Leased(token) => {
-            assert_eq!(token, own);
-            vec![text("leased")]
-        }
-        Lookup::Miss => return,
-    };
-    let Value::Array(fields) = reply else {
-        panic!("a lookup of {reply:?}")
-    };
-    assert!(fields.starts_with(&said), "{reply:?}");
-    let milliseconds = time_left.map(|left| Value::Int(left.as_millis().try_into().expect("it was an integer")));
-    assert!(
-        milliseconds.is_none() || fields.get(2) == milliseconds.as_ref(),
-        "{reply:?}"
-    );
+/// The crate wants lines to be UTF-8, numbers with a point to be numbers, and pushes to begin with their kind. Nothing
+/// depends on any of these where frames are passed over.
+fn is_refused_by_the_crate_alone(frame: &[u8]) -> bool {
+    frame.iter().any(|byte| !byte.is_ascii() || matches!(byte, b',' | b'>'))
 }
 
-fn check_values(reply: &Value) {
-    let found = replies::values(reply.clone(), std::iter::repeat(replies::time_left(reply)));
-    let said = if let Value::Array(values) = reply {
-        &values[..]
-    } else {
-        &[]
-    };
-    assert_eq!(found.len(), said.len());
-    for (found, said) in found.into_iter().zip(said) {
-        match (found, said) {
-            (Some((value, None)), Value::BulkString(said)) => assert_eq!(value, said),
-            (None, said) => assert!(!matches!(said, Value::BulkString(_))),
-            other => panic!("{other:?}"),
+fn check_value(frames: &mut Frames<'_>, value: &Value, of: &[u8]) {
+    let frame = frames.next_frame().expect("the frame is whole");
+    let is_the_same = match (frame, value) {
+        (Frame::Text(text), Value::BulkString(said) | Value::BigNumber(said)) => text == said,
+        (Frame::Text(text), Value::SimpleString(said)) => text == said.as_bytes(),
+        (Frame::Text(text), Value::Okay) => text == b"OK",
+        (Frame::Text(text), Value::Boolean(said)) => text == if *said { b"t" } else { b"f" },
+        (Frame::Text(text), Value::Double(said)) => {
+            let number: f64 = show(text).trim().parse().expect("a number");
+            number.to_bits() == said.to_bits()
         }
-    }
+        (Frame::Text(text), Value::VerbatimString { text: said, .. }) => show(text) == *said,
+        (Frame::Error(error), Value::ServerError(said)) => {
+            let error = show(error);
+            let (code, details) = match error.split_once(' ') {
+                Some((code, details)) => (code, Some(details)),
+                None => (&*error, None),
+            };
+            (code, details) == (said.code(), said.details())
+        }
+        (Frame::Integer(number), Value::Int(said)) => number == *said,
+        (Frame::Null, Value::Nil) => true,
+        (Frame::Array(count), Value::Array(values) | Value::Set(values)) => {
+            for value in values {
+                check_value(frames, value, of);
+            }
+            count == values.len()
+        }
+        (Frame::Map(count), Value::Map(pairs)) => {
+            for (key, value) in pairs {
+                check_value(frames, key, of);
+                check_value(frames, value, of);
+            }
+            count == pairs.len()
+        }
+        (Frame::Push(count), Value::Push { data, .. }) => {
+            let kind = (count > 0).then(|| frames.next_frame());
+            for value in data {
+                check_value(frames, value, of);
+            }
+            kind.is_none_or(|kind| matches!(kind, Some(Frame::Text(_)))) && count.saturating_sub(1) == data.len()
+        }
+        _ => false,
+    };
+    assert!(is_the_same, "{frame:?} is not {value:?} in {:?}", show(of));
+}
+
+fn show(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
 }

@@ -1,10 +1,10 @@
-//! The memory's lock, and loom's in its place where `tests/memory_loom.rs` tries every order of threads.
+//! The lock of the memory and of copies, and loom's in its place where models try every order of threads.
 
 #[cfg(not(mizan_model))]
-pub(super) use std::sync::{Mutex, MutexGuard};
+pub(crate) use std::sync::{Mutex, MutexGuard};
 
 #[cfg(mizan_model)]
-pub(super) use self::of_loom::{Mutex, MutexGuard};
+pub(crate) use self::of_loom::{Mutex, MutexGuard};
 
 #[cfg(mizan_model)]
 mod of_loom {

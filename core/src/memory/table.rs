@@ -29,7 +29,7 @@ static NEXT_VERSION: AtomicU64 = AtomicU64::new(0);
 ///
 /// The two hold the same entries at all times; a context without entries is not held. An entry is an allocation of its
 /// own and the tables only refer to it: their room stays when many small entries give way to few large ones.
-pub(super) struct Table {
+pub(crate) struct Table {
     cache: Cache<Held, Arc<Entry>, Weight, BuildHasherDefault<DigestHasher>, Evictions>,
     contexts: HashMap<Arc<str>, Vec<Arc<Entry>>>,
 }
@@ -38,6 +38,8 @@ struct Entry {
     digest: Digest,
     content: Content,
     version: u64,
+    /// Of a copy: the connection that it was read by. Nothing where entries belong to nobody.
+    owner: u32,
     expires: u64,
     context: Arc<str>,
     /// Where the entry is in its context. Changed under the table's lock only.
@@ -45,13 +47,25 @@ struct Entry {
 }
 
 #[derive(Clone)]
-pub(super) enum Content {
+pub(crate) enum Content {
     Value(Bytes),
     Lease(LeaseToken),
 }
 
+/// What stands at a key.
+pub(crate) struct Found {
+    pub content: Content,
+    /// A number that no other entry has that was stored in this process.
+    pub version: u64,
+    /// Of a copy: the connection that it was read by.
+    pub owner: u32,
+}
+
+/// The owner of what belongs to no connection.
+pub(crate) const NO_OWNER: u32 = 0;
+
 impl Table {
-    pub(super) fn new(max_bytes: u64) -> Self {
+    pub(crate) fn new(max_bytes: u64) -> Self {
         let usual_entries = usize::try_from(max_bytes / USUAL_VALUE_BYTES).unwrap_or(usize::MAX);
         let cache = Cache::with(
             usual_entries,
@@ -66,25 +80,29 @@ impl Table {
         }
     }
 
-    /// What stands at the key with this digest, and its version. This is a use, which keeps the entry from eviction.
-    pub(super) fn find(&mut self, digest: &Digest, now: u64) -> Option<(Content, u64)> {
+    /// What stands at the key with this digest. This is a use, which keeps the entry from eviction.
+    pub(crate) fn find(&mut self, digest: &Digest, now: u64) -> Option<Found> {
         let entry = self.cache.get(digest)?;
         if now < entry.expires {
-            return Some((entry.content.clone(), entry.version));
+            return Some(Found {
+                content: entry.content.clone(),
+                version: entry.version,
+                owner: entry.owner,
+            });
         }
         self.remove(digest);
         None
     }
 
     /// Whether just this lease stands at a key.
-    pub(super) fn stands(&self, key: &Key, token: &LeaseToken, now: u64) -> bool {
+    pub(crate) fn stands(&self, key: &Key, token: &LeaseToken, now: u64) -> bool {
         self.cache.peek(key.digest()).is_some_and(|entry| {
             now < entry.expires && matches!(&entry.content, Content::Lease(standing) if standing == token)
         })
     }
 
     /// Puts this at a key, in place of whatever stands there. False if it does not fit: then nothing stands there.
-    pub(super) fn store(&mut self, key: &Key, content: Content, expires: u64) -> bool {
+    pub(crate) fn store(&mut self, key: &Key, content: Content, owner: u32, expires: u64) -> bool {
         let name = match self.contexts.get_key_value(key.context()) {
             Some((name, _)) => Arc::clone(name),
             None => Arc::from(key.context()),
@@ -93,6 +111,7 @@ impl Table {
             digest: *key.digest(),
             content,
             version: NEXT_VERSION.fetch_add(1, Relaxed),
+            owner,
             expires,
             context: name,
             position: AtomicUsize::new(0),
@@ -126,12 +145,12 @@ impl Table {
     }
 
     /// Deletes a key, and returns whether anything stood there.
-    pub(super) fn delete(&mut self, key: &Key, now: u64) -> bool {
+    pub(crate) fn delete(&mut self, key: &Key, now: u64) -> bool {
         self.remove(key.digest()).is_some_and(|entry| now < entry.expires)
     }
 
     /// Deletes all keys of a context, and returns how many stood there.
-    pub(super) fn delete_context(&mut self, context: &str, now: u64) -> u64 {
+    pub(crate) fn delete_context(&mut self, context: &str, now: u64) -> u64 {
         let members = self.contexts.remove(context).unwrap_or_default();
         for entry in &members {
             self.cache.remove(&entry.digest);
@@ -139,16 +158,29 @@ impl Table {
         count_standing(members.iter(), now)
     }
 
+    /// Deletes all entries of an owner.
+    pub(crate) fn delete_owner(&mut self, owner: u32) {
+        let digests: Vec<Digest> = self
+            .cache
+            .iter()
+            .filter(|(_, entry)| entry.owner == owner)
+            .map(|(_, entry)| entry.digest)
+            .collect();
+        for digest in &digests {
+            self.remove(digest);
+        }
+    }
+
     /// How many entries have not expired.
-    pub(super) fn standing(&self, now: u64) -> u64 {
+    pub(crate) fn standing(&self, now: u64) -> u64 {
         count_standing(self.cache.iter().map(|(_, entry)| entry), now)
     }
 
-    pub(super) fn entries(&self) -> u64 {
+    pub(crate) fn entries(&self) -> u64 {
         self.cache.len() as u64
     }
 
-    pub(super) fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         self.cache.weight()
     }
 

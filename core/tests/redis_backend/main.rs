@@ -1,5 +1,6 @@
 //! The Redis backend on real servers that the tests start.
 
 mod cluster;
+mod driver;
 mod standalone;
 mod support;

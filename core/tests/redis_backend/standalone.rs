@@ -1,17 +1,14 @@
 //! The Redis backend on real servers.
 
-use std::{
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::time::{Duration, Instant};
 
-use crate::support::{Server, cache, call, config, redis_config, until};
+use crate::support::{COMMAND_TIMEOUT, Events, Server, all, cache, call, config, redis_config, until};
 use bytes::Bytes;
 use mizan_cache_core::{
     cache::{Cache, Purge, PutOptions},
     canonical::Canonical,
     config::BackendConfig,
-    events::{ConnectionEvent, Event, Observer, Operation, Reason},
+    events::{ConnectionEvent, Event, Operation, Reason},
     lease::{LeaseToken, Lookup},
     stats::{Circuit, Latency},
 };
@@ -202,7 +199,9 @@ async fn a_scoped_purge_deletes_under_every_live_secret() {
 #[tokio::test]
 async fn waiting_broad_purges_share_a_pass() {
     let server = Server::start().await;
-    let cache = cache(&server);
+    let mut redis = redis_config(&server.url());
+    redis.command_timeout = Duration::from_secs(10);
+    let cache = Cache::new(&config(BackendConfig::Redis(redis))).expect("a legal configuration");
     let mut client = server.client().await;
     let _: () = redis::cmd("DEBUG")
         .arg("POPULATE")
@@ -214,7 +213,7 @@ async fn waiting_broad_purges_share_a_pass() {
         put(&cache, &call(&format!("context{context}"), 1)).await;
     }
     let purges = (0..20).map(|context| cache.purge(Purge::Context(&format!("context{context}"))));
-    let counts = futures_util::future::join_all(purges).await;
+    let counts = all(purges).await;
     assert!(counts.iter().all(|count| *count == Ok(1)), "{counts:?}");
     let statistics: String = redis::cmd("INFO")
         .arg("commandstats")
@@ -257,7 +256,7 @@ async fn a_frozen_redis_is_a_miss_and_storing_goes_on_when_it_answers_again() {
 }
 
 #[tokio::test]
-async fn a_purge_is_kept_until_redis_has_it() {
+async fn a_purge_is_pending_until_redis_has_it() {
     let mut server = Server::start().await;
     let (one, other) = (cache(&server), cache(&server));
     for id in 0..3 {
@@ -268,22 +267,22 @@ async fn a_purge_is_kept_until_redis_has_it() {
     server.pause();
     assert_eq!(one.purge(Purge::Entry(&call("user", 1))).await, Ok(0));
     assert_eq!(one.purge(Purge::Context("order")).await, Ok(0));
-    assert_eq!(one.stats().kept_purges, 2);
+    assert_eq!(one.stats().pending_purges, 2);
     server.resume();
-    until("the purges to arrive", async || one.stats().kept_purges == 0).await;
+    until("the purges to arrive", async || one.stats().pending_purges == 0).await;
     assert_eq!(get(&other, &call("user", 1)).await, None);
     assert_eq!(get(&other, &call("order", 1)).await, None);
     assert_eq!(get(&other, &call("user", 2)).await, Some(VALUE));
     assert_eq!(get(&one, &call("item", 1)).await, Some(VALUE));
     server.kill();
     assert_eq!(one.clear().await, Ok(0));
-    assert_eq!(one.stats().kept_purges, 1);
+    assert_eq!(one.stats().pending_purges, 1);
     server.restart().await;
-    until("the purges to arrive", async || one.stats().kept_purges == 0).await;
+    until("the purges to arrive", async || one.stats().pending_purges == 0).await;
 }
 
 #[tokio::test]
-async fn what_a_kept_purge_covers_is_missing_here() {
+async fn what_a_pending_purge_covers_is_missing_here() {
     let server = Server::start().await;
     let cache = cache(&server);
     let user = call("user", 1);
@@ -301,25 +300,25 @@ async fn what_a_kept_purge_covers_is_missing_here() {
     assert!(matches!(cache.lookup(&user).await, Ok(Lookup::Miss)));
     assert!(!put(&cache, &user).await);
     let _: () = acl("+unlink").query_async(&mut client).await.expect("a rule");
-    until("the purge to arrive", async || cache.stats().kept_purges == 0).await;
+    until("the purge to arrive", async || cache.stats().pending_purges == 0).await;
     assert!(matches!(cache.lookup(&user).await, Ok(Lookup::Leased(_))));
 }
 
 #[tokio::test]
-async fn beyond_the_calls_allowed_at_once_reads_miss_and_purges_are_kept() {
+async fn beyond_the_calls_allowed_at_once_reads_miss_and_purges_are_pending() {
     let server = Server::start().await;
     let mut redis = redis_config(&server.url());
     redis.max_in_flight = 2;
     let cache = Cache::new(&config(BackendConfig::Redis(redis))).expect("a legal configuration");
     let user = call("user", 1);
     assert!(put(&cache, &user).await);
-    let answers = futures_util::future::join_all((0..10).map(|_| cache.get(&user))).await;
+    let answers = all((0..10).map(|_| cache.get(&user))).await;
     assert_eq!(answers.iter().filter(|answer| matches!(answer, Ok(Some(_)))).count(), 2);
     assert_eq!(cache.stats().failed_reads, 8);
     let purges = (0..10).map(|id| cache.purge(Purge::Entry(&call("user", id))));
-    futures_util::future::join_all(purges).await;
-    assert!(cache.stats().postponed_purges > 0);
-    until("the purges to arrive", async || cache.stats().kept_purges == 0).await;
+    all(purges).await;
+    assert!(cache.stats().deferred_purges > 0);
+    until("the purges to arrive", async || cache.stats().pending_purges == 0).await;
     assert_eq!(get(&cache, &user).await, None);
 }
 
@@ -374,7 +373,7 @@ async fn nothing_is_left_connected_after_close_or_drop() {
 }
 
 #[tokio::test]
-async fn closing_waits_for_purges_that_are_under_way() {
+async fn closing_waits_for_purges_that_are_in_flight() {
     let server = Server::start().await;
     let (closing, other) = (cache(&server), cache(&server));
     for id in 0..1_000 {
@@ -382,7 +381,7 @@ async fn closing_waits_for_purges_that_are_under_way() {
     }
     server.pause();
     let purge = tokio::spawn(closing.purge(Purge::Context("user")));
-    until("the purge to be under way", async || closing.stats().in_flight > 0).await;
+    until("the purge to be in flight", async || closing.stats().in_flight > 0).await;
     let close = tokio::spawn(closing.close());
     server.resume();
     close.await.expect("no panic");
@@ -392,7 +391,7 @@ async fn closing_waits_for_purges_that_are_under_way() {
 }
 
 #[tokio::test]
-async fn closing_delivers_kept_purges_first() {
+async fn closing_delivers_pending_purges_first() {
     let server = Server::start().await;
     let (closing, other) = (cache(&server), cache(&server));
     let user = call("user", 1);
@@ -402,7 +401,7 @@ async fn closing_delivers_kept_purges_first() {
     let close = tokio::spawn(closing.close());
     server.resume();
     close.await.expect("no panic");
-    assert_eq!(closing.stats().kept_purges, 0);
+    assert_eq!(closing.stats().pending_purges, 0);
     assert_eq!(get(&other, &user).await, None);
 }
 
@@ -429,7 +428,7 @@ async fn a_recent_purge_is_owed_again_to_a_server_that_may_not_have_it() {
     // The snapshot is older than the purge.
     server.restart().await;
     until("the purge to arrive again", async || {
-        purging.stats().reconnects > 0 && purging.stats().kept_purges == 0
+        purging.stats().reconnects > 0 && purging.stats().pending_purges == 0
     })
     .await;
     until("the other to be connected", async || {
@@ -442,47 +441,28 @@ async fn a_recent_purge_is_owed_again_to_a_server_that_may_not_have_it() {
 #[tokio::test]
 async fn broad_purges_that_wait_for_a_pass_that_fails_wait_no_longer() {
     let server = Server::start().await;
-    let mut redis = redis_config(&server.url());
-    redis.connect_timeout = Duration::from_secs(10);
-    let cache = Cache::new(&config(BackendConfig::Redis(redis))).expect("a legal configuration");
+    let cache = cache(&server);
+    assert!(put(&cache, &call("user", 1)).await);
     server.pause();
-    let first = tokio::spawn(cache.purge(Purge::Context("a")));
-    // On this one thread the first pass is under way once everything has had its turn.
-    for _ in 0..50 {
-        tokio::task::yield_now().await;
-    }
+    let began = Instant::now();
+    let first = cache.purge(Purge::Context("a"));
+    until("the pass to be sent", async || cache.stats().in_flight > 0).await;
     let waiting = ["b", "c"].map(|context| cache.purge(Purge::Context(context)));
-    futures_util::future::join_all(waiting).await;
-    first.await.expect("no panic").expect("an open cache");
-    assert_eq!(cache.stats().timeouts, 1, "one deadline, not two");
-    assert_eq!(cache.stats().kept_purges, 3);
-}
-
-#[derive(Default)]
-struct Events(Mutex<Vec<Event>>);
-
-impl Observer for Events {
-    fn observe(&self, event: Event) {
-        self.0.lock().expect("no panic").push(event);
-    }
-}
-
-impl Events {
-    fn has(&self, event: Event) -> bool {
-        self.0.lock().expect("no panic").contains(&event)
-    }
+    assert_eq!(first.await, Ok(0));
+    assert_eq!(all(waiting).await, [Ok(0), Ok(0)]);
+    let took = began.elapsed();
+    assert!(took < 2 * COMMAND_TIMEOUT, "one deadline, not two: {took:?}");
+    assert_eq!(cache.stats().pending_purges, 3);
 }
 
 #[tokio::test]
 async fn observers_are_told_what_happens_to_the_connection_and_to_purges() {
     let mut server = Server::start().await;
     let cache = cache(&server);
-    let events = Arc::<Events>::default();
-    let observer: Arc<dyn Observer> = events.clone();
-    cache.observe(&observer);
+    let events = Events::of(&cache);
     assert!(put(&cache, &call("user", 1)).await);
     assert_eq!(
-        *events.0.lock().expect("no panic"),
+        events.all(),
         [
             Event::Circuit(Circuit::Connecting),
             Event::Connection(ConnectionEvent::Made),
@@ -491,23 +471,23 @@ async fn observers_are_told_what_happens_to_the_connection_and_to_purges() {
     );
     server.kill();
     until("the loss to be told", async || {
-        events.has(Event::Circuit(Circuit::Open))
+        events.has(&Event::Circuit(Circuit::Open))
     })
     .await;
-    assert!(events.has(Event::Connection(ConnectionEvent::Lost)));
+    assert!(events.has(&Event::Connection(ConnectionEvent::Lost)));
     assert_eq!(cache.purge(Purge::Context("user")).await, Ok(0));
-    assert!(events.has(Event::PurgesKept(1)));
+    assert!(events.has(&Event::PurgesPending(1)));
     until("an attempt to fail", async || {
-        events.has(Event::Connection(ConnectionEvent::Failed(Reason::Broken)))
+        events.has(&Event::Connection(ConnectionEvent::Failed(Reason::Refused)))
     })
     .await;
     server.restart().await;
     until("the delivery to be told", async || {
-        events.has(Event::PurgesDelivered(1))
+        events.has(&Event::PurgesDelivered(1))
     })
     .await;
     cache.close().await;
-    assert!(events.has(Event::Connection(ConnectionEvent::Closed)));
+    assert!(events.has(&Event::Connection(ConnectionEvent::Closed)));
 }
 
 #[tokio::test]
@@ -515,21 +495,19 @@ async fn what_redis_does_not_answer_is_told_and_part_of_the_latency() {
     let server = Server::start().await;
     let cache = cache(&server);
     put(&cache, &call("user", 1)).await;
-    let events = Arc::<Events>::default();
-    let observer: Arc<dyn Observer> = events.clone();
-    cache.observe(&observer);
+    let events = Events::of(&cache);
     server.pause();
-    let calls = (0..5).map(|id| call("user", id)).collect();
-    assert_eq!(cache.get_many(calls).await, Ok(vec![None; 5]));
+    let calls: Vec<_> = (0..5).map(|id| call("user", id)).collect();
+    assert_eq!(cache.get_many(&calls).await, Ok(vec![None; 5]));
     server.resume();
     let failed = Event::Failed {
         operation: Operation::Read,
         reason: Reason::Timeout,
         calls: 5,
     };
-    assert!(events.has(failed));
+    assert!(events.has(&failed));
     let Latency { read, write, purge } = cache.stats().latency;
     assert_eq!((read.count, write.count, purge.count), (5, 1, 0));
     // Each of them waited for its whole deadline.
-    assert!(read.sum >= 5 * Duration::from_millis(250), "{read:?}");
+    assert!(read.sum >= 5 * COMMAND_TIMEOUT, "{read:?}");
 }

@@ -4,22 +4,29 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU32, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use mizan_cache_core::{
-    cache::Cache,
+    cache::{Cache, Observer},
     canonical::{Canonical, ParamValue},
     config::{
         BackendConfig, Config, DEFAULT_LEASE_TIME, DEFAULT_MAX_IN_FLIGHT, DEFAULT_MAX_VALUE_BYTES, DEFAULT_TTL,
-        RedisConfig, Topology,
+        RedisConfig, TlsConfig, Topology,
     },
+    events::Event,
 };
 use redis::aio::MultiplexedConnection;
 
 /// How long anything that must happen may take before the test counts as failed.
 pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How long a call waits for Redis.
+pub const COMMAND_TIMEOUT: Duration = Duration::from_millis(250);
 
 pub struct Server {
     process: Child,
@@ -32,6 +39,20 @@ impl Server {
         let server = Self::spawn(&["--port".to_owned(), "0".to_owned()]);
         server.answers().await;
         server
+    }
+
+    /// A server with these arguments, of which none has a space; `None` if it does not know them.
+    pub async fn start_with(arguments: &str) -> Option<Self> {
+        let arguments: Vec<String> = arguments.split(' ').map(str::to_owned).collect();
+        let mut server = Self::spawn(&arguments);
+        let client = redis::Client::open(server.url()).expect("a URL");
+        let mut has_ended = false;
+        until("the server to answer, or to end", async || {
+            has_ended = server.process.try_wait().expect("a process").is_some();
+            has_ended || client.get_multiplexed_async_connection().await.is_ok()
+        })
+        .await;
+        (!has_ended).then_some(server)
     }
 
     fn spawn(arguments: &[String]) -> Self {
@@ -204,7 +225,7 @@ fn cluster_arguments(port: u16) -> Vec<String> {
 }
 
 /// A port that nobody listens at now, below the range in which the cluster's second port would be out of bounds.
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     loop {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
         let port = listener.local_addr().expect("its address").port();
@@ -226,10 +247,12 @@ pub async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
 pub fn redis_config(url: &str) -> RedisConfig {
     RedisConfig {
         topology: Topology::Standalone { url: url.to_owned() },
-        command_timeout: Duration::from_millis(250),
+        command_timeout: COMMAND_TIMEOUT,
         connect_timeout: Duration::from_millis(500),
         max_in_flight: DEFAULT_MAX_IN_FLIGHT,
         local_max_bytes: None,
+        asks_for_credentials: false,
+        tls: TlsConfig::default(),
     }
 }
 
@@ -246,6 +269,43 @@ pub fn config(backend: BackendConfig) -> Config {
 
 pub fn cache(server: &Server) -> Cache {
     Cache::new(&config(BackendConfig::Redis(redis_config(&server.url())))).expect("a legal configuration")
+}
+
+/// The events of a cache.
+#[derive(Default)]
+pub struct Events(Mutex<Vec<Event>>);
+
+impl Events {
+    pub fn of(cache: &Cache) -> Arc<Self> {
+        let events = Arc::<Self>::default();
+        let observer: Arc<dyn Observer> = events.clone();
+        assert!(cache.observe(&observer));
+        events
+    }
+
+    pub fn all(&self) -> Vec<Event> {
+        self.0.lock().expect("no panic").clone()
+    }
+
+    pub fn has(&self, event: &Event) -> bool {
+        self.0.lock().expect("no panic").contains(event)
+    }
+}
+
+impl Observer for Events {
+    fn observe(&self, event: &Event) {
+        self.0.lock().expect("no panic").push(event.clone());
+    }
+}
+
+/// The answers to calls that were made together.
+pub async fn all<T>(calls: impl IntoIterator<Item = impl Future<Output = T>>) -> Vec<T> {
+    let calls: Vec<_> = calls.into_iter().collect();
+    let mut answers = Vec::new();
+    for call in calls {
+        answers.push(call.await);
+    }
+    answers
 }
 
 /// The call of a context with one parameter.

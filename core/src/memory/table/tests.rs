@@ -88,7 +88,7 @@ impl Pair {
 
     fn store(&mut self, key: usize, bytes: Vec<u8>, content: Content, time: u64) {
         let expires = self.now + time;
-        let stored = self.table.store(&self.keys[key], content, expires);
+        let stored = self.table.store(&self.keys[key], content, NO_OWNER, expires);
         assert_eq!(stored, self.fits(key, bytes.len()));
         assert_eq!(stored, self.table.cache.contains_key(self.keys[key].digest()));
         if stored {
@@ -104,7 +104,7 @@ impl Pair {
                 let found = self
                     .table
                     .find(self.keys[key].digest(), self.now)
-                    .map(|(content, _)| bytes_of(&content));
+                    .map(|found| bytes_of(&found.content));
                 assert_eq!(found.as_ref(), self.standing(key).map(|(bytes, _)| bytes));
             }
             Operation::Store { key, length, time } => self.store_value(key, length, time),
@@ -219,7 +219,7 @@ fn what_has_expired_is_absent() {
     assert_eq!(pair.table.entries(), 0);
 
     let token = LeaseToken::new().unwrap();
-    assert!(pair.table.store(&key, Content::Lease(token.clone()), 5));
+    assert!(pair.table.store(&key, Content::Lease(token.clone()), NO_OWNER, 5));
     assert!(pair.table.stands(&key, &token, 4));
     assert!(!pair.table.stands(&key, &token, 5));
     assert!(!pair.table.delete(&key, 5));
@@ -232,7 +232,7 @@ fn a_context_gives_back_the_room_that_it_no_longer_needs() {
     let key = |rev| signer.key(&Canonical::new("user", &[], None, rev).unwrap());
     let mut table = Table::new(u64::MAX);
     for rev in 0..1_000 {
-        table.store(&key(rev), Content::Value(Bytes::new()), u64::MAX);
+        table.store(&key(rev), Content::Value(Bytes::new()), NO_OWNER, u64::MAX);
     }
     for rev in 1..1_000 {
         table.delete(&key(rev), 0);

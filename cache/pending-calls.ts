@@ -1,0 +1,98 @@
+/** The promises of calls in flight, each under a number, and the loop that settles them. */
+
+import type { Lookup } from './cache.ts'
+import type { Answers } from './native.ts'
+
+/** What is done with an answer: a promise's own function, which takes a rejected promise too. */
+type Resolve = (answer: never) => void
+
+const FIRST_SIZE = 1_024
+/** A tag is a number times this, and one of the codes below: `src/answers.rs` has them too. */
+const CODES = 8
+const REJECTED = 1
+const LEASED = 2
+const HELD = 3
+const HIT = 4
+const MISS = 5
+
+export class PendingCalls {
+  /** Filled, so that each element is the array's own: no setter of a prototype is called. */
+  #resolvers: (Resolve | undefined)[] = new Array(FIRST_SIZE).fill(undefined)
+  #last = -1
+  #count = 0
+
+  get count(): number {
+    return this.#count
+  }
+
+  /** A number that is free. Numbers that are taken one after the other are consecutive, where nothing is in the way. */
+  next(): number {
+    if (this.#count * 2 >= this.#resolvers.length) {
+      this.#resolvers = this.#resolvers.concat(new Array(this.#resolvers.length).fill(undefined))
+    }
+    let number = this.#last
+    do {
+      number = number + 1 === this.#resolvers.length ? 0 : number + 1
+    } while (this.#resolvers[number] !== undefined)
+    this.#last = number
+    return number
+  }
+
+  /** Has the call of a number settled by this function. */
+  add(number: number, resolve: (answer: never) => void): void {
+    this.#resolvers[number] = resolve
+    this.#count += 1
+  }
+
+  /** Settles calls by pairs of tags and answers. */
+  settle(answers: Answers, pairs: number): void {
+    for (let index = 0; index < 2 * pairs; index += 2) {
+      const tag = answers[index] as number
+      const answer = answers[index + 1]
+      answers[index + 1] = undefined
+      const resolve = this.#take(Math.trunc(tag / CODES))
+      switch (tag % CODES) {
+        case REJECTED:
+          resolve(Promise.reject(answer) as never)
+          break
+        case LEASED:
+          resolve({ value: null, lease: answer as string, held: null } satisfies Lookup as never)
+          break
+        case HELD:
+          resolve({ value: null, lease: null, held: answer as string } satisfies Lookup as never)
+          break
+        case HIT:
+        case MISS:
+          resolve({ value: answer as string | null, lease: null, held: null } satisfies Lookup as never)
+          break
+        default:
+          resolve(answer as never)
+      }
+    }
+  }
+
+  /** Rejects so many calls from a number on. */
+  reject(first: number, count: number, error: unknown): void {
+    for (let number = first; number < first + count; number += 1) {
+      this.#take(number)(Promise.reject(error) as never)
+    }
+  }
+
+  /** Rejects all calls. */
+  rejectAll(error: unknown): void {
+    for (const [number, resolve] of this.#resolvers.entries()) {
+      if (resolve !== undefined) {
+        this.#take(number)(Promise.reject(error) as never)
+      }
+    }
+  }
+
+  #take(number: number): Resolve {
+    const resolve = this.#resolvers[number]
+    this.#resolvers[number] = undefined
+    this.#count -= 1
+    return resolve ?? ignore
+  }
+}
+
+function ignore(): void {}

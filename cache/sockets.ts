@@ -1,0 +1,307 @@
+/**
+ * The sockets of one cache in one thread, and all else that its engine needs of the event loop.
+ *
+ * What arrives is handed to the engine from the one buffer that a socket has for all its life, and what the engine gives
+ * back is written. While no call is in flight nothing here keeps the process alive.
+ */
+
+import { connect as connectTcp, isIP, type Socket, type TcpNetConnectOpts } from 'node:net'
+import { type ConnectionOptions, connect as connectTls } from 'node:tls'
+import { type CoreEvent, report } from './diagnostics.ts'
+import type { CacheOperations } from './native.ts'
+import type { PendingCalls } from './pending-calls.ts'
+import { afterPoll, startTimer, stopTimer } from './scheduling.ts'
+
+/** How servers are verified, and how this client shows who it is. */
+export interface TlsOptions {
+  /** Authorities to trust instead of the system's, in PEM. */
+  ca?: string | Uint8Array | (string | Uint8Array)[] | undefined
+  /** The certificate that this client shows, in PEM. */
+  cert?: string | Uint8Array | undefined
+  /** The private key of that certificate, in PEM. */
+  key?: string | Uint8Array | undefined
+  /** The name to find in the server's certificate instead of the host's. */
+  servername?: string | undefined
+}
+
+/** Who asks, for one connection. */
+export interface Credentials {
+  /** The user; the default user if it is missing. */
+  username?: string | undefined
+  password: string
+}
+
+/** What sockets are opened with. */
+export interface SocketOptions {
+  tls: TlsOptions | undefined
+  credentials: (() => Credentials | Promise<Credentials>) | undefined
+}
+
+const BUFFER_BYTES = 65_536
+const MOST_ANSWERS = 65_536
+/** Room for the answers of two batches, and for what a turn on a cluster sends. More is handed over in other ways. */
+const ANSWER_PAIRS = 1_024
+const EFFECT_PARTS = 512
+
+type Wake = ReturnType<typeof startTimer>
+
+export class Sockets {
+  readonly #operations: CacheOperations
+  readonly #calls: PendingCalls
+  readonly #options: SocketOptions
+  readonly #sockets = new Map<number, Socket>()
+  readonly #answers: unknown[] = new Array(2 * ANSWER_PAIRS).fill(undefined)
+  readonly #effects: unknown[] = new Array(EFFECT_PARTS).fill(undefined)
+  #wake: Wake | undefined
+  #isHeld = false
+  #isAbandoned = false
+
+  constructor(operations: CacheOperations, calls: PendingCalls, options: SocketOptions) {
+    this.#operations = operations
+    this.#calls = calls
+    this.#options = options
+  }
+
+  /** Sends what was asked for since the last time. */
+  flush(): void {
+    this.#take(this.#operations.flush(this.#answers, this.#effects))
+  }
+
+  /** Ends the engine; the call of this number is answered once it has ended. */
+  close(number: number): void {
+    this.#take(this.#operations.close(number, this.#answers, this.#effects))
+  }
+
+  /** Nobody holds the cache any more: its connections go as soon as no purge is pending. */
+  abandon(): void {
+    this.#isAbandoned = true
+    this.#endIfAbandoned()
+  }
+
+  /** Sees that the process lives while calls are in flight. */
+  hold(): void {
+    const isNeeded = this.#calls.count > 0
+    if (isNeeded === this.#isHeld) {
+      return
+    }
+    this.#isHeld = isNeeded
+    for (const socket of this.#sockets.values()) {
+      holdOrRelease(socket, isNeeded)
+    }
+    if (this.#wake !== undefined) {
+      holdOrRelease(this.#wake, isNeeded)
+    }
+  }
+
+  /** Does what a call of the engine came to: its effects, then its answers. */
+  #take(outcome: number): void {
+    const parts = Math.trunc(outcome / MOST_ANSWERS)
+    if (parts > 0) {
+      this.#apply(parts)
+    }
+    this.#calls.settle(this.#answers, outcome % MOST_ANSWERS)
+    this.hold()
+    if (this.#isAbandoned) {
+      this.#endIfAbandoned()
+    }
+  }
+
+  #apply(parts: number): void {
+    // Of their own: what follows may call the engine again.
+    const effects = this.#effects.slice(0, parts)
+    if (this.#effects.length > EFFECT_PARTS) {
+      this.#effects.length = EFFECT_PARTS
+    }
+    for (let at = 0; at < effects.length; ) {
+      switch (effects[at]) {
+        case 'open':
+          this.#open(effects[at + 1] as number, effects[at + 2] as string, effects[at + 3] as number | null, {
+            isTls: effects[at + 4] as boolean,
+          })
+          at += 5
+          break
+        case 'send':
+          this.#send(effects[at + 1] as number, effects[at + 2] as string | Uint8Array)
+          at += 3
+          break
+        case 'close':
+          this.#destroy(effects[at + 1] as number)
+          at += 2
+          break
+        case 'wake':
+          this.#wakeIn(effects[at + 1] as number)
+          at += 2
+          break
+        case 'event':
+          report(effects[at + 1] as CoreEvent[0], effects[at + 2] as CoreEvent[1])
+          at += 3
+          break
+        case 'answers': {
+          const more = effects[at + 1] as unknown[]
+          this.#calls.settle(more, more.length / 2)
+          at += 2
+          break
+        }
+        default:
+          // The engine panicked, and is a new one that knows none of these.
+          for (const connection of [...this.#sockets.keys()]) {
+            this.#destroy(connection)
+          }
+          this.#calls.rejectAll(effects[at + 1])
+          at += 2
+      }
+    }
+  }
+
+  #open(connection: number, host: string, port: number | null, { isTls }: { isTls: boolean }): void {
+    const asked = this.#operations.asksForCredentials ? this.#askForCredentials() : undefined
+    const buffer = new Uint8Array(BUFFER_BYTES)
+    const onread = {
+      buffer,
+      callback: (length: number) => {
+        this.#take(this.#operations.received(connection, buffer, length, this.#answers, this.#effects))
+        return true
+      },
+    }
+    let socket: Socket
+    try {
+      socket =
+        port === null
+          ? connectTcp({ path: host, onread })
+          : isTls
+            ? this.#openTls(host, port, onread)
+            : connectTcp({ host, port, noDelay: true, onread })
+    } catch (error) {
+      afterPoll(() => this.#lose(connection, reasonOf(error)))
+      return
+    }
+    this.#sockets.set(connection, socket)
+    let failure: unknown
+    socket.on(isTls && port !== null ? 'secureConnect' : 'connect', () => this.#greet(connection, asked))
+    socket.on('error', (error) => {
+      failure = error
+    })
+    socket.on('close', () => this.#lose(connection, reasonOf(failure)))
+    socket.on('end', () => socket.destroy())
+    if (!this.#isHeld) {
+      holdOrRelease(socket, false)
+    }
+  }
+
+  #openTls(host: string, port: number, onread: TcpNetConnectOpts['onread']): Socket {
+    const { ca, cert, key, servername } = this.#options.tls ?? {}
+    const options: ConnectionOptions & Pick<TcpNetConnectOpts, 'onread' | 'noDelay'> = { host, port, onread }
+    const name = servername ?? (isIP(host) === 0 ? host : undefined)
+    if (name !== undefined) options.servername = name
+    if (ca !== undefined) options.ca = Array.isArray(ca) ? ca.map(toBuffer) : toBuffer(ca)
+    if (cert !== undefined) options.cert = toBuffer(cert)
+    if (key !== undefined) options.key = toBuffer(key)
+    return connectTls(options).setNoDelay(true)
+  }
+
+  async #askForCredentials(): Promise<Credentials | undefined> {
+    try {
+      const given = await this.#options.credentials?.()
+      const { username, password } = given as Credentials
+      const isWord = (word: unknown) => typeof word === 'string'
+      return isWord(password) && (username === undefined || isWord(username)) ? { username, password } : undefined
+    } catch {
+      return undefined
+    }
+  }
+
+  async #greet(connection: number, asked: Promise<Credentials | undefined> | undefined): Promise<void> {
+    let given: Credentials | undefined
+    if (asked !== undefined) {
+      given = await asked
+      if (!this.#sockets.has(connection)) {
+        return
+      }
+      if (given === undefined) {
+        this.#destroy(connection)
+        this.#take(this.#operations.closed(connection, 'credentials', this.#answers, this.#effects))
+        return
+      }
+    }
+    const { username = null, password = null } = given ?? {}
+    this.#take(this.#operations.opened(connection, username, password, this.#answers, this.#effects))
+  }
+
+  #send(connection: number, data: string | Uint8Array): void {
+    const socket = this.#sockets.get(connection)
+    if (typeof data === 'string') {
+      socket?.write(data, 'latin1')
+    } else {
+      socket?.write(data)
+    }
+  }
+
+  #destroy(connection: number): void {
+    const socket = this.#sockets.get(connection)
+    this.#sockets.delete(connection)
+    socket?.destroy()
+  }
+
+  #lose(connection: number, reason: string): void {
+    if (this.#sockets.delete(connection)) {
+      this.#take(this.#operations.closed(connection, reason, this.#answers, this.#effects))
+    }
+  }
+
+  #wakeIn(milliseconds: number): void {
+    stopTimer(this.#wake)
+    this.#wake = startTimer(() => {
+      this.#wake = undefined
+      // What arrived while the process was busy is read first: deadlines are judged after it.
+      const tick = afterPoll(() => this.#take(this.#operations.tick(this.#answers, this.#effects)))
+      if (!this.#isHeld) {
+        holdOrRelease(tick, false)
+      }
+    }, milliseconds)
+    if (!this.#isHeld) {
+      holdOrRelease(this.#wake, false)
+    }
+  }
+
+  #endIfAbandoned(): void {
+    if (this.#operations.isIdle()) {
+      this.#isAbandoned = false
+      const number = this.#calls.next()
+      this.#calls.add(number, () => stopTimer(this.#wake))
+      this.close(number)
+    }
+  }
+}
+
+/** Has something keep the process alive, or not. */
+function holdOrRelease(handle: { ref(): unknown; unref(): unknown }, isNeeded: boolean): void {
+  if (isNeeded) {
+    handle.ref()
+  } else {
+    handle.unref()
+  }
+}
+
+function toBuffer(pem: string | Uint8Array): string | Buffer {
+  return typeof pem === 'string' ? pem : Buffer.from(pem)
+}
+
+/** Errors that say that nothing listens there. */
+const REFUSED = new Set([
+  'ECONNREFUSED',
+  'ENOENT',
+  'ENOTFOUND',
+  'EACCES',
+  'EHOSTUNREACH',
+  'ENETUNREACH',
+  'EADDRNOTAVAIL',
+])
+const CERTIFICATE = /CERT|TLS|SSL|SELF_SIGNED|UNABLE_TO|ERR_OSSL/
+
+function reasonOf(error: unknown): 'refused' | 'certificate' | 'broken' {
+  const code = String((error as { code?: unknown } | undefined)?.code ?? '')
+  if (REFUSED.has(code)) {
+    return 'refused'
+  }
+  return CERTIFICATE.test(code) ? 'certificate' : 'broken'
+}

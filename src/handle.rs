@@ -1,0 +1,201 @@
+//! A cache in one environment: its engine, where entries are on Redis, and what JavaScript asked for in this turn.
+
+use std::{
+    cell::{Cell, RefCell},
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::LazyLock,
+    time::Instant,
+};
+
+use bytes::Bytes;
+use mizan_cache_core::{
+    engine::{Answers, Effect, Engine, Moment, Operation, Ticket, address::Address},
+    shared_cache::{Request, SharedCache},
+};
+
+use crate::{
+    answers::{BytesWanted, Collector},
+    default_cache::Held,
+    events::message,
+    js::{Env, Outcome, Value, internal},
+};
+
+/// Longer text is sent from a buffer: Node writes up to so much from its own stack.
+const SHORT_TEXT: usize = 16 * 1024;
+/// The answers of one call of the engine are counted below this, and its effects in multiples of it.
+const MOST_ANSWERS: u32 = 1 << 16;
+
+static STARTED: LazyLock<Instant> = LazyLock::new(Instant::now);
+
+/// The time, the same for all threads of the process.
+pub fn now() -> Moment {
+    STARTED.elapsed()
+}
+
+/// The arrays by which JavaScript is given answers and effects. It fills them with `undefined` beforehand.
+pub struct Arrays<'scope> {
+    /// Pairs of tags and values.
+    pub answers: Value<'scope>,
+    /// Effects, part by part.
+    pub effects: Value<'scope>,
+}
+
+/// A cache in one environment.
+pub struct Handle {
+    /// The cache.
+    pub held: Held,
+    engine: Option<RefCell<Engine>>,
+    queue: RefCell<Vec<(Ticket, Operation)>>,
+    /// Which reads are answered with bytes.
+    pub wanted: BytesWanted,
+    /// The large value that was found in memory last, until its text is asked for.
+    pub found: Cell<Option<Bytes>>,
+}
+
+impl Handle {
+    /// A cache in this environment.
+    pub fn new(held: Held) -> Self {
+        let engine = held.cache.is_remote().then(|| RefCell::new(new_engine(&held)));
+        Self {
+            held,
+            engine,
+            queue: RefCell::default(),
+            wanted: BytesWanted::default(),
+            found: Cell::default(),
+        }
+    }
+
+    /// The cache that all threads share.
+    pub fn cache(&self) -> &SharedCache {
+        &self.held.cache
+    }
+
+    /// Reads the engine, if there is one that is not in use.
+    pub fn engine<T>(&self, read: impl FnOnce(&Engine) -> T) -> Option<T> {
+        self.engine.as_ref()?.try_borrow().ok().map(|engine| read(&engine))
+    }
+
+    /// Takes a call, which is sent by the next `flush`.
+    pub fn queue(&self, ticket: Ticket, request: Request<'_>, wants_bytes: bool) -> Outcome<()> {
+        let operation = self.cache().operation(request)?;
+        self.queue_operation(ticket, operation, wants_bytes);
+        Ok(())
+    }
+
+    /// Takes an operation, which is sent by the next `flush`.
+    pub fn queue_operation(&self, ticket: Ticket, operation: Operation, wants_bytes: bool) {
+        if matches!(operation, Operation::Get(_)) {
+            self.wanted.note(ticket, wants_bytes);
+        }
+        self.queue.borrow_mut().push((ticket, operation));
+    }
+
+    /// Sends what was taken.
+    pub fn flush<'scope>(&self, env: Env<'scope>, arrays: Arrays<'scope>) -> Outcome<Value<'scope>> {
+        let queue = self.queue.take();
+        self.run(env, arrays, |engine, answers| engine.submit(queue, now(), answers))
+    }
+
+    /// Runs the engine, and hands over what came of it: answers plus 65,536 times the parts of effects.
+    pub fn run<'scope>(
+        &self,
+        env: Env<'scope>,
+        Arrays { answers, effects }: Arrays<'scope>,
+        call: impl FnOnce(&mut Engine, &mut dyn Answers),
+    ) -> Outcome<Value<'scope>> {
+        let Some(engine) = &self.engine else {
+            return Err(internal("a call of Redis on a cache in memory").into());
+        };
+        let mut engine = engine.try_borrow_mut().map_err(|_| internal("the engine is in use"))?;
+        let room = (answers.array_length()? / 2).min(MOST_ANSWERS - 1);
+        let mut collector = Collector::new(env, answers, room, &self.wanted);
+        let mut effects = Effects {
+            env,
+            array: effects,
+            count: 0,
+            capacity: effects.array_length()?,
+        };
+        let called = catch_unwind(AssertUnwindSafe(|| call(&mut engine, &mut collector)));
+        if called.is_err() {
+            // What it had not done of its purges stays in the ledger; the promises are all rejected.
+            *engine = new_engine(&self.held);
+            effects.put(&[env.string("panicked")?, env.error(&internal("a panic"))?])?;
+            return env.small(effects.count * MOST_ANSWERS);
+        }
+        if !collector.more.is_empty() {
+            let more = env.array(&collector.more)?;
+            effects.put(&[env.string("answers")?, more])?;
+        }
+        for effect in engine.effects() {
+            effects.add(effect)?;
+        }
+        env.number(f64::from(collector.count) + f64::from(effects.count) * f64::from(MOST_ANSWERS))
+    }
+}
+
+fn new_engine(held: &Held) -> Engine {
+    Engine::new(
+        held.cache.clone(),
+        Box::new(|bytes: &mut [u8]| getrandom::fill(bytes).is_ok()),
+    )
+}
+
+/// Effects on their way to JavaScript, part by part.
+struct Effects<'scope> {
+    env: Env<'scope>,
+    array: Value<'scope>,
+    count: u32,
+    capacity: u32,
+}
+
+impl<'scope> Effects<'scope> {
+    fn put(&mut self, parts: &[Value<'scope>]) -> Outcome<()> {
+        for part in parts {
+            // Beyond its length the array has no elements of its own, on which a setter could be called.
+            if self.count < self.capacity {
+                self.array.set_element(self.count, *part)?;
+            } else {
+                self.array.define_element(self.count, *part)?;
+            }
+            self.count += 1;
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, effect: Effect) -> Outcome<()> {
+        let env = self.env;
+        match effect {
+            Effect::Open { connection, address } => {
+                let kind = env.string("open")?;
+                let id = env.small(connection.0)?;
+                match address {
+                    Address::Tcp { host, port, tls } => {
+                        let host = env.string(&host)?;
+                        self.put(&[kind, id, host, env.small(port.into())?, env.boolean(tls)?])
+                    }
+                    Address::Unix(path) => {
+                        let path = env.string(&path.to_string_lossy())?;
+                        self.put(&[kind, id, path, env.null()?, env.boolean(false)?])
+                    }
+                }
+            }
+            Effect::Send { connection, bytes } => {
+                let data = if bytes.len() <= SHORT_TEXT && bytes.is_ascii() {
+                    env.latin1(&bytes)?
+                } else {
+                    env.buffer(&bytes)?
+                };
+                self.put(&[env.string("send")?, env.small(connection.0)?, data])
+            }
+            Effect::Close { connection } => self.put(&[env.string("close")?, env.small(connection.0)?]),
+            Effect::WakeAt(moment) => {
+                let wait = moment.saturating_sub(now()).as_secs_f64() * 1_000.0;
+                self.put(&[env.string("wake")?, env.number(wait.ceil())?])
+            }
+            Effect::Event(event) => {
+                let (channel, message) = message(env, &event)?;
+                self.put(&[env.string("event")?, env.string(channel)?, message])
+            }
+        }
+    }
+}
