@@ -50,6 +50,29 @@ describe('a cluster of three primaries', () => {
     expect(cache.stats()).toMatchObject({ failedReads: 0, failedWrites: 0, pendingPurges: 0, circuit: 'closed' })
   })
 
+  test('copies belong to the connection of their node: losing one takes its own along and no others', async () => {
+    const cache = open({ local: {} })
+    await store(cache)
+    const copied = () => ids.filter((id) => cache.peek('user', { id }) !== null)
+    await eventually('all are copied', async () => {
+      await Promise.all(ids.map((id) => cache.get('user', { id })))
+      return copied().length === COUNT
+    })
+    const { observer } = await cluster.primaryOf(cache.deriveKey('user', { id: 0 }))
+    const keysOfNode = new Set(await observer.keys('ctx:user:*'))
+    const isOwn = (id: number) => keysOfNode.has(cache.deriveKey('user', { id }))
+    await observer.sendCommand(['CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes'])
+    await eventually('the copies of that node are gone', () => cache.peek('user', { id: 0 }) === null)
+    expect(copied()).toEqual(ids.filter((id) => !isOwn(id)))
+    // What another process purges is told by its node.
+    const other = open()
+    const spared = ids.find((id) => !isOwn(id)) as number
+    await other.purge('user', { id: spared })
+    await eventually('the copy is gone', () => cache.peek('user', { id: spared }) === null)
+    await other.purge('user')
+    await eventually('no copy is left', () => copied().length === 0)
+  })
+
   test('one of the nodes is enough to find the others', async () => {
     for (const url of cluster.urls) {
       const cache = openCache({ cluster: [url] })
