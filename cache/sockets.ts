@@ -177,7 +177,14 @@ export class Sockets {
     }
     this.#sockets.set(connection, socket)
     let failure: unknown
-    socket.on(isTls && port !== null ? 'secureConnect' : 'connect', () => this.#greet(connection, asked))
+    socket.on(isTls && port !== null ? 'secureConnect' : 'connect', () => {
+      // Where a runtime does not end attempts that are destroyed.
+      if (this.#sockets.get(connection) !== socket) {
+        socket.destroy()
+        return
+      }
+      this.#greet(connection, asked).catch(() => this.#destroy(connection))
+    })
     socket.on('error', (error) => {
       failure = error
     })

@@ -301,6 +301,9 @@ impl Engine {
     pub fn tick(&mut self, now: Moment, answers: &mut dyn Answers) {
         let mut turn = Turn { now, answers };
         self.told_wake = None;
+        if self.has_ended {
+            return self.end_turn(&mut turn);
+        }
         self.judge_deadlines(&mut turn);
         self.tick_links(&mut turn);
         self.tick_routing(&mut turn);
@@ -308,7 +311,7 @@ impl Engine {
             // Other threads may have had purges that they could not deliver.
             self.next_delivery = self.next_delivery.min(now + DELIVER_EVERY);
         }
-        if !self.nodes.is_empty() && !self.has_ended {
+        if !self.nodes.is_empty() {
             let heard = self.heard();
             self.redis().ledger.hear(self.id, heard);
         }
@@ -541,6 +544,8 @@ impl Engine {
             let sent = link.up.take().map(|up| up.in_flight).unwrap_or_default();
             let queued = mem::take(&mut link.queue).into_iter().map(|queued| queued.command);
             link.attempts.clear();
+            link.is_wanted = false;
+            link.next_attempt = None;
             link.end_all();
             for command in sent
                 .into_iter()

@@ -298,3 +298,20 @@ fn text_of_log(server: &Server) -> String {
         other => format!("{other:?}"),
     }
 }
+
+#[test]
+fn an_engine_that_has_ended_opens_no_connection() {
+    let mut server = Server::start(&[]);
+    let mut host = Host::new(&config(&server.url()));
+    host.call(vec![put(&call("user", 1), b"a")]);
+    server.kill();
+    host.until("the link to be lost", |host| host.engine.circuit() != Circuit::Closed);
+    host.close();
+    let opened = host.opened;
+    let began = std::time::Instant::now();
+    host.until("some turns", |host| {
+        host.tick();
+        began.elapsed() > Duration::from_millis(600)
+    });
+    assert_eq!(host.opened, opened);
+}

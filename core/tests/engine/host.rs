@@ -188,6 +188,13 @@ impl Host {
         }
     }
 
+    /// Ticks, asked for or not.
+    pub fn tick(&mut self) {
+        let now = self.now();
+        self.engine.tick(now, &mut self.answers);
+        self.do_effects();
+    }
+
     fn lose(&mut self, id: ConnectionId) {
         self.sockets.remove(&id);
         let now = self.now();
