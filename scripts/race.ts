@@ -1,6 +1,7 @@
 /**
- * `npm run race -- [--reads n] [--variant-reads n] [--processes n]`: a million reads in a race with purges, none of which
- * may be older than a purge that had completed; then a local tier, and the variants, each of which must be caught.
+ * `npm run race -- [--reads n] [--variant-reads n] [--processes n]`: a million reads in a race with purges, and a million
+ * with copies in the processes, none of which may be older than a purge that had completed; then the variants, each of
+ * which must be caught.
  */
 
 import { parseArgs } from 'node:util'
@@ -47,7 +48,7 @@ row(['', 'reads', 'scoped purges', 'broad purges', 'fills stored', 'fills refuse
 row(['---', '---:', '---:', '---:', '---:', '---:', '---:'])
 const specified = await race({ variant: 'as specified', reads, processes, python })
 show('as specified', specified, specified.stale === 0)
-const local = await race({ variant: 'as specified', reads: variantReads, processes, python, localBytes: 1_000_000 })
+const local = await race({ variant: 'as specified', reads, processes, python, localBytes: 1_000_000 })
 show('as specified, with a local tier', local, local.stale === 0)
 for (const variant of CAUGHT_VARIANTS) {
   const tally = await race({ variant, reads: variantReads, processes })

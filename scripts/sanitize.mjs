@@ -59,7 +59,7 @@ await runMain(async () => {
   })
   await step('A panic is an error of its call or promise, and nothing more', async () => {
     const { ok, output } = await provoke('panics')
-    const expected = ['a call: ERR_MIZAN_INTERNAL', '100 tasks: ERR_MIZAN_INTERNAL', 'and goes on: {"c":"user"']
+    const expected = ['a call: ERR_MIZAN_INTERNAL', 'its purge: 1 pending', 'and goes on: connects']
     return ok && expected.every((line) => output.includes(line))
   })
   // The tests run this by cargo, and a compiler hangs beside the sanitizer's runtime: then there is nothing to compile.

@@ -10,6 +10,7 @@ import { checkTypings } from './check-typings.mjs'
 import { provideChromium } from './chromium.mjs'
 import { providePython } from './python.mjs'
 import { provideRedisServer } from './redis-server.mjs'
+import { RUNTIMES, testOn } from './runtimes.mjs'
 import { installPackages, provideRustComponents, provideTool, requireRust } from './setup.mjs'
 import { collect, root, run, runMain } from './system.mjs'
 
@@ -43,6 +44,7 @@ await runMain(async () => {
   await testRust()
   await checkCommand('An addon that panics on purpose', 'cargo build --package mizan-cache --features faults --quiet')
   await testNode()
+  await testRuntimes()
 
   console.log(
     `\n${counts.passed} passed, ${counts.failed} failed${counts.skipped ? `, ${counts.skipped} skipped` : ''}`,
@@ -102,6 +104,14 @@ async function testNode() {
     failed: found.numFailedTests ?? 0,
     skipped: (found.numPendingTests ?? 0) + (found.numTodoTests ?? 0),
   })
+}
+
+async function testRuntimes() {
+  for (const name of /** @type {(keyof typeof RUNTIMES)[]} */ (Object.keys(RUNTIMES))) {
+    heading(`Tests on ${name}`)
+    const { ok, passed, failed } = await testOn(name)
+    count(ok, { passed, failed, skipped: 0 })
+  }
 }
 
 /**

@@ -285,10 +285,10 @@ impl Engine {
         self.links[link.0].server = server;
         if nobody_knows {
             // Calls wait for the first answer only.
-            let main = self.nodes[0].main;
-            let queue = self.links[main.0].give_up_first();
-            for command in queue {
-                self.fail_command(command, Failure::Unavailable, turn);
+            for link in [Some(self.nodes[0].main), self.nodes[0].bulk].into_iter().flatten() {
+                for command in self.links[link.0].give_up_first() {
+                    self.fail_command(command, Failure::Unavailable, turn);
+                }
             }
         } else {
             // The next has failed no attempt yet.

@@ -130,7 +130,10 @@ impl Engine {
             self.add_link(node, Purpose::Bulk, server)
         });
         self.nodes[node].bulk = Some(bulk);
-        if !self.links[bulk.0].is_wanted {
+        if self.links[self.nodes[node].main.0].awaits_address {
+            // Both are connected when a sentinel has said where.
+            self.links[bulk.0].awaits_address = true;
+        } else if !self.links[bulk.0].is_wanted {
             self.links[bulk.0].want(now);
             self.attempt(bulk, now);
         }
