@@ -15,8 +15,11 @@ export type FoundText = string | number | null
 /** What a lookup finds in memory: the text; or the lease that was taken and the one that another holds; or nothing. */
 export type FoundLookup = FoundText | [lease: string | null, held: string | null]
 
-/** Arrays that are filled beforehand, by which the addon hands over pairs of tags and answers, and parts of effects. */
-export type Answers = unknown[]
+/** What the addon calls with answers; a tag for each stands in {@link Tags} then. */
+export type Settle = (...answers: unknown[]) => void
+/** Filled by the addon before it calls {@link Settle}: as many answers as this has room for come at once. */
+export type Tags = Int32Array
+/** Filled by the addon part by part; with `undefined` beforehand, so that each element is its own. */
 export type Effects = unknown[]
 
 /** The functions of one cache in one thread. Canonical forms must be those of `canonicalForm`. */
@@ -50,21 +53,22 @@ export interface CacheOperations {
   /** Fails every later call, in all threads. */
   markClosed(): void
 
-  // What follows is of caches on Redis. Each returns how many answers there are, plus 65,536 times the parts of effects.
+  // What follows is of caches on Redis. Each settles what was answered, and returns the number of parts of effects.
   /** Sends what was asked for since the last time. */
-  flush(answers: Answers, effects: Effects): number
+  flush(settle: Settle, tags: Tags, effects: Effects): number
   opened(
     connection: number,
     username: string | null,
     password: string | null,
-    answers: Answers,
+    settle: Settle,
+    tags: Tags,
     effects: Effects,
   ): number
-  received(connection: number, buffer: Uint8Array, length: number, answers: Answers, effects: Effects): number
-  closed(connection: number, reason: string, answers: Answers, effects: Effects): number
-  tick(answers: Answers, effects: Effects): number
+  received(connection: number, buffer: Uint8Array, length: number, settle: Settle, tags: Tags, effects: Effects): number
+  closed(connection: number, reason: string, settle: Settle, tags: Tags, effects: Effects): number
+  tick(settle: Settle, tags: Tags, effects: Effects): number
   /** Ends the engine of this thread, and answers under this number once it has. */
-  close(number: number, answers: Answers, effects: Effects): number
+  close(number: number, settle: Settle, tags: Tags, effects: Effects): number
   /** Whether nothing is in flight and no purge is pending. */
   isIdle(): boolean
 }

@@ -1,14 +1,15 @@
 /** The promises of calls in flight, each under a number, and the loop that settles them. */
 
 import type { Lookup } from './cache.ts'
-import type { Answers } from './native.ts'
+import type { Tags } from './native.ts'
 
 /** What is done with an answer: a promise's own function, which takes a rejected promise too. */
 type Resolve = (answer: never) => void
 
 const FIRST_SIZE = 1_024
-/** A tag is a number times this, and one of the codes below: `src/answers.rs` has them too. */
-const CODES = 8
+/** A tag is a number, and in its last bits one of the codes below: `src/answers.rs` has them too. */
+const CODE_BITS = 3
+const CODE_MASK = 7
 const REJECTED = 1
 const LEASED = 2
 const HELD = 3
@@ -44,14 +45,13 @@ export class PendingCalls {
     this.#count += 1
   }
 
-  /** Settles calls by pairs of tags and answers. */
-  settle(answers: Answers, pairs: number): void {
-    for (let index = 0; index < 2 * pairs; index += 2) {
-      const tag = answers[index] as number
-      const answer = answers[index + 1]
-      answers[index + 1] = undefined
-      const resolve = this.#take(Math.trunc(tag / CODES))
-      switch (tag % CODES) {
+  /** Settles calls by their answers, of each of which the tag says what it is. */
+  settle(tags: Tags, ...answers: unknown[]): void {
+    for (let index = 0; index < answers.length; index += 1) {
+      const tag = tags[index] as number
+      const answer = answers[index]
+      const resolve = this.#take(tag >>> CODE_BITS)
+      switch (tag & CODE_MASK) {
         case REJECTED:
           resolve(Promise.reject(answer) as never)
           break

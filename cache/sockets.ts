@@ -1,14 +1,13 @@
 /**
  * The sockets of one cache in one thread, and all else that its engine needs of the event loop.
  *
- * What arrives is handed to the engine from the one buffer that a socket has for all its life, and what the engine gives
- * back is written. While no call is in flight nothing here keeps the process alive.
+ * What arrives is handed to the engine where it was read to, and what the engine gives back is written. While no call is in flight nothing here keeps the process alive.
  */
 
 import { connect as connectTcp, isIP, type Socket, type TcpNetConnectOpts } from 'node:net'
 import { type ConnectionOptions, connect as connectTls } from 'node:tls'
 import { type CoreEvent, report } from './diagnostics.ts'
-import type { CacheOperations } from './native.ts'
+import type { CacheOperations, Settle } from './native.ts'
 import type { PendingCalls } from './pending-calls.ts'
 import { afterPoll, startTimer, stopTimer } from './scheduling.ts'
 
@@ -37,10 +36,14 @@ export interface SocketOptions {
   credentials: (() => Credentials | Promise<Credentials>) | undefined
 }
 
-const BUFFER_BYTES = 65_536
-const MOST_ANSWERS = 65_536
-/** Room for the answers of two batches, and for what a turn on a cluster sends. More is handed over in other ways. */
-const ANSWER_PAIRS = 1_024
+/**
+ * Where all sockets of this thread read into: the engine takes what arrived before the next read. It has room for a batch of
+ * values of 1 KB, so that most values are copied but once, into their strings.
+ */
+const buffer = new Uint8Array(262_144)
+
+/** So many answers are settled together, and what a turn on a cluster sends has so many parts. More is possible. */
+const ANSWERS_TOGETHER = 256
 const EFFECT_PARTS = 512
 
 type Wake = ReturnType<typeof startTimer>
@@ -50,7 +53,8 @@ export class Sockets {
   readonly #calls: PendingCalls
   readonly #options: SocketOptions
   readonly #sockets = new Map<number, Socket>()
-  readonly #answers: unknown[] = new Array(2 * ANSWER_PAIRS).fill(undefined)
+  readonly #tags = new Int32Array(ANSWERS_TOGETHER)
+  readonly #settle: Settle
   readonly #effects: unknown[] = new Array(EFFECT_PARTS).fill(undefined)
   #wake: Wake | undefined
   #isHeld = false
@@ -59,17 +63,18 @@ export class Sockets {
   constructor(operations: CacheOperations, calls: PendingCalls, options: SocketOptions) {
     this.#operations = operations
     this.#calls = calls
+    this.#settle = calls.settle.bind(calls, this.#tags)
     this.#options = options
   }
 
   /** Sends what was asked for since the last time. */
   flush(): void {
-    this.#take(this.#operations.flush(this.#answers, this.#effects))
+    this.#take(this.#operations.flush(this.#settle, this.#tags, this.#effects))
   }
 
   /** Ends the engine; the call of this number is answered once it has ended. */
   close(number: number): void {
-    this.#take(this.#operations.close(number, this.#answers, this.#effects))
+    this.#take(this.#operations.close(number, this.#settle, this.#tags, this.#effects))
   }
 
   /** Nobody holds the cache any more: its connections go as soon as no purge is pending. */
@@ -93,13 +98,11 @@ export class Sockets {
     }
   }
 
-  /** Does what a call of the engine came to: its effects, then its answers. */
-  #take(outcome: number): void {
-    const parts = Math.trunc(outcome / MOST_ANSWERS)
+  /** Does what a call of the engine came to. */
+  #take(parts: number): void {
     if (parts > 0) {
       this.#apply(parts)
     }
-    this.#calls.settle(this.#answers, outcome % MOST_ANSWERS)
     this.hold()
     if (this.#isAbandoned) {
       this.#endIfAbandoned()
@@ -136,12 +139,6 @@ export class Sockets {
           report(effects[at + 1] as CoreEvent[0], effects[at + 2] as CoreEvent[1])
           at += 3
           break
-        case 'answers': {
-          const more = effects[at + 1] as unknown[]
-          this.#calls.settle(more, more.length / 2)
-          at += 2
-          break
-        }
         default:
           // The engine panicked, and is a new one that knows none of these.
           for (const connection of [...this.#sockets.keys()]) {
@@ -155,11 +152,10 @@ export class Sockets {
 
   #open(connection: number, host: string, port: number | null, { isTls }: { isTls: boolean }): void {
     const asked = this.#operations.asksForCredentials ? this.#askForCredentials() : undefined
-    const buffer = new Uint8Array(BUFFER_BYTES)
     const onread = {
       buffer,
       callback: (length: number) => {
-        this.#take(this.#operations.received(connection, buffer, length, this.#answers, this.#effects))
+        this.#take(this.#operations.received(connection, buffer, length, this.#settle, this.#tags, this.#effects))
         return true
       },
     }
@@ -226,12 +222,12 @@ export class Sockets {
       }
       if (given === undefined) {
         this.#destroy(connection)
-        this.#take(this.#operations.closed(connection, 'credentials', this.#answers, this.#effects))
+        this.#take(this.#operations.closed(connection, 'credentials', this.#settle, this.#tags, this.#effects))
         return
       }
     }
     const { username = null, password = null } = given ?? {}
-    this.#take(this.#operations.opened(connection, username, password, this.#answers, this.#effects))
+    this.#take(this.#operations.opened(connection, username, password, this.#settle, this.#tags, this.#effects))
   }
 
   #send(connection: number, data: string | Uint8Array): void {
@@ -251,7 +247,7 @@ export class Sockets {
 
   #lose(connection: number, reason: string): void {
     if (this.#sockets.delete(connection)) {
-      this.#take(this.#operations.closed(connection, reason, this.#answers, this.#effects))
+      this.#take(this.#operations.closed(connection, reason, this.#settle, this.#tags, this.#effects))
     }
   }
 
@@ -260,7 +256,7 @@ export class Sockets {
     this.#wake = startTimer(() => {
       this.#wake = undefined
       // What arrived while the process was busy is read first: deadlines are judged after it.
-      const tick = afterPoll(() => this.#take(this.#operations.tick(this.#answers, this.#effects)))
+      const tick = afterPoll(() => this.#take(this.#operations.tick(this.#settle, this.#tags, this.#effects)))
       if (!this.#isHeld) {
         holdOrRelease(tick, false)
       }

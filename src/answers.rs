@@ -1,15 +1,12 @@
 //! Answers of the engine on their way to JavaScript.
 //!
-//! They are put into an array that JavaScript made and filled beforehand, in pairs: a tag, and a value. Its elements are
-//! its own, so no setter of a prototype is called, and nothing is allocated but the values. A tag is the ticket times
-//! [`CODES`] and one of the codes here, which `cache/calls.ts` has too.
+//! JavaScript is given the values as arguments of its own function, and beforehand a tag for each in an `Int32Array` that
+//! it made: nothing is allocated but the values, no property is set, and so no setter of a prototype is called. A tag is the
+//! ticket times [`CODES`] and one of the codes here, which `cache/pending-calls.ts` has too.
 
 use std::cell::RefCell;
 
-use mizan_cache_core::{
-    engine::{Answer, Answers, Ticket},
-    error::Error,
-};
+use mizan_cache_core::engine::{Answer, Answers, Ticket};
 
 use crate::{
     js::{Env, Outcome, Value},
@@ -51,26 +48,30 @@ impl BytesWanted {
 /// Collects the answers of one call of the engine.
 pub struct Collector<'scope, 'handle> {
     env: Env<'scope>,
-    array: Value<'scope>,
-    capacity: u32,
-    /// How many pairs are in the array.
-    pub count: u32,
-    /// What did not fit.
-    pub more: Vec<Value<'scope>>,
+    tags: Vec<u32>,
+    values: Vec<Value<'scope>>,
     wanted: &'handle BytesWanted,
 }
 
 impl<'scope, 'handle> Collector<'scope, 'handle> {
-    /// A collector for an array with room for so many pairs.
-    pub const fn new(env: Env<'scope>, array: Value<'scope>, capacity: u32, wanted: &'handle BytesWanted) -> Self {
+    /// A collector without answers.
+    pub const fn new(env: Env<'scope>, wanted: &'handle BytesWanted) -> Self {
         Self {
             env,
-            array,
-            capacity,
-            count: 0,
-            more: Vec::new(),
+            tags: Vec::new(),
+            values: Vec::new(),
             wanted,
         }
+    }
+
+    /// Hands the answers over: a function is called with as many of them as there is room for tags.
+    pub fn settle(&self, settle: Value<'scope>, tags: Value<'scope>) -> Outcome<()> {
+        let room = tags.integers()?.max(1);
+        for (some_tags, some_values) in self.tags.chunks(room).zip(self.values.chunks(room)) {
+            tags.write_integers(some_tags)?;
+            settle.call(self.env.undefined()?, some_values)?;
+        }
+        Ok(())
     }
 
     fn value(&self, ticket: Ticket, answer: Answer<'_>) -> (u32, Outcome<Value<'scope>>) {
@@ -88,39 +89,22 @@ impl<'scope, 'handle> Collector<'scope, 'handle> {
         }
     }
 
-    fn put(&mut self, tag: Value<'scope>, value: Value<'scope>) -> Outcome<()> {
-        if self.count < self.capacity {
-            self.array.set_element(2 * self.count, tag)?;
-            self.array.set_element(2 * self.count + 1, value)?;
-            self.count += 1;
-        } else {
-            self.more.extend([tag, value]);
-        }
-        Ok(())
-    }
-
-    /// Rejects a call.
-    pub fn reject(&mut self, ticket: Ticket, error: &Error) -> Outcome<()> {
-        let tag = self.env.small(ticket * CODES + REJECTED)?;
-        let error = self.env.error(error)?;
-        self.put(tag, error)
+    fn put(&mut self, ticket: Ticket, code: u32, value: Value<'scope>) {
+        self.tags.push(ticket * CODES + code);
+        self.values.push(value);
     }
 }
 
 impl Answers for Collector<'_, '_> {
     fn answer(&mut self, ticket: Ticket, answer: Answer<'_>) {
-        let (code, value) = self.value(ticket, answer);
-        let put = match value {
-            Ok(value) => self
-                .env
-                .small(ticket * CODES + code)
-                .and_then(|tag| self.put(tag, value)),
-            Err(failure) => {
-                let error = failure.into_error(self.env);
-                self.reject(ticket, &error)
+        match self.value(ticket, answer) {
+            (code, Ok(value)) => self.put(ticket, code, value),
+            (_, Err(failure)) => {
+                // Where even this fails the environment is being torn down, and nobody waits any more.
+                if let Ok(error) = self.env.error(&failure.into_error(self.env)) {
+                    self.put(ticket, REJECTED, error);
+                }
             }
-        };
-        // Where even this fails the environment is being torn down, and nobody waits any more.
-        let _ = put;
+        }
     }
 }

@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// The faults, as functions.
-pub fn faults<'scope>(env: Env<'scope>) -> Outcome<Value<'scope>> {
+pub fn faults(env: Env<'_>) -> Outcome<Value<'_>> {
     let (object, nothing) = (env.object()?, Rc::new(()));
     object.define(c"panicNow", env.function("panicNow", &nothing, panic_now)?)?;
     object.define(c"readFreed", env.function("readFreed", &nothing, read_freed)?)?;

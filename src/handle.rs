@@ -22,9 +22,6 @@ use crate::{
 
 /// Longer text is sent from a buffer: Node writes up to so much from its own stack.
 const SHORT_TEXT: usize = 16 * 1024;
-/// The answers of one call of the engine are counted below this, and its effects in multiples of it.
-const MOST_ANSWERS: u32 = 1 << 16;
-
 static STARTED: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 /// The time, the same for all threads of the process.
@@ -32,11 +29,14 @@ pub fn now() -> Moment {
     STARTED.elapsed()
 }
 
-/// The arrays by which JavaScript is given answers and effects. It fills them with `undefined` beforehand.
-pub struct Arrays<'scope> {
-    /// Pairs of tags and values.
-    pub answers: Value<'scope>,
-    /// Effects, part by part.
+/// By what JavaScript is given answers and effects.
+#[derive(Clone, Copy)]
+pub struct Receiver<'scope> {
+    /// The function that is called with answers.
+    pub settle: Value<'scope>,
+    /// An `Int32Array` for the tags of these answers.
+    pub tags: Value<'scope>,
+    /// An array for effects, part by part, which JavaScript fills with `undefined` beforehand.
     pub effects: Value<'scope>,
 }
 
@@ -91,45 +91,43 @@ impl Handle {
     }
 
     /// Sends what was taken.
-    pub fn flush<'scope>(&self, env: Env<'scope>, arrays: Arrays<'scope>) -> Outcome<Value<'scope>> {
+    pub fn flush<'scope>(&self, env: Env<'scope>, receiver: Receiver<'scope>) -> Outcome<Value<'scope>> {
         let queue = self.queue.take();
-        self.run(env, arrays, |engine, answers| engine.submit(queue, now(), answers))
+        self.run(env, receiver, |engine, answers| engine.submit(queue, now(), answers))
     }
 
-    /// Runs the engine, and hands over what came of it: answers plus 65,536 times the parts of effects.
+    /// Runs the engine, and hands over what came of it. The number of the parts of effects.
     pub fn run<'scope>(
         &self,
         env: Env<'scope>,
-        Arrays { answers, effects }: Arrays<'scope>,
+        receiver: Receiver<'scope>,
         call: impl FnOnce(&mut Engine, &mut dyn Answers),
     ) -> Outcome<Value<'scope>> {
         let Some(engine) = &self.engine else {
             return Err(internal("a call of Redis on a cache in memory").into());
         };
         let mut engine = engine.try_borrow_mut().map_err(|_| internal("the engine is in use"))?;
-        let room = (answers.array_length()? / 2).min(MOST_ANSWERS - 1);
-        let mut collector = Collector::new(env, answers, room, &self.wanted);
+        let mut collector = Collector::new(env, &self.wanted);
         let mut effects = Effects {
             env,
-            array: effects,
+            array: receiver.effects,
             count: 0,
-            capacity: effects.array_length()?,
+            capacity: receiver.effects.array_length()?,
         };
         let called = catch_unwind(AssertUnwindSafe(|| call(&mut engine, &mut collector)));
         if called.is_err() {
             // What it had not done of its purges stays in the ledger; the promises are all rejected.
             *engine = new_engine(&self.held);
             effects.put(&[env.string("panicked")?, env.error(&internal("a panic"))?])?;
-            return env.small(effects.count * MOST_ANSWERS);
-        }
-        if !collector.more.is_empty() {
-            let more = env.array(&collector.more)?;
-            effects.put(&[env.string("answers")?, more])?;
+            return env.small(effects.count);
         }
         for effect in engine.effects() {
             effects.add(effect)?;
         }
-        env.number(f64::from(collector.count) + f64::from(effects.count) * f64::from(MOST_ANSWERS))
+        // What JavaScript does with answers may call the engine again.
+        drop(engine);
+        collector.settle(receiver.settle, receiver.tags)?;
+        env.small(effects.count)
     }
 }
 

@@ -15,7 +15,7 @@ use mizan_cache_core::error::{Error, ErrorCode};
 use napi::sys;
 
 /// The most arguments that any function of this addon reads.
-pub const ARGUMENTS: usize = 5;
+pub const ARGUMENTS: usize = 6;
 
 /// Why a function returns no value.
 pub enum Failure {
@@ -497,6 +497,39 @@ impl<'scope> Value<'scope> {
         Ok(Some(
             unsafe { std::slice::from_raw_parts(start.cast::<u8>(), length) }.to_vec(),
         ))
+    }
+
+    /// How many integers an `Int32Array` has; 0 if it is something else.
+    pub fn integers(self) -> Outcome<usize> {
+        Ok(self.integer_array()?.1)
+    }
+
+    /// Writes integers to the beginning of an `Int32Array`, as far as it has room.
+    pub fn write_integers(self, integers: &[u32]) -> Outcome<()> {
+        let (start, room) = self.integer_array()?;
+        let count = integers.len().min(room);
+        if count > 0 {
+            // SAFETY: Node has just said that so many integers stand here, aligned for them, and no JavaScript runs before
+            // they are written.
+            unsafe { ptr::copy_nonoverlapping(integers.as_ptr(), start, count) };
+        }
+        Ok(())
+    }
+
+    fn integer_array(self) -> Outcome<(*mut u32, usize)> {
+        let (mut kind, mut length, mut start) = (0, 0, ptr::null_mut());
+        let (buffer, offset) = (ptr::null_mut(), ptr::null_mut());
+        node_api!(napi_get_typedarray_info(
+            self.env,
+            self.raw,
+            &raw mut kind,
+            &raw mut length,
+            &raw mut start,
+            buffer,
+            offset
+        ))?;
+        let is_integers = kind == sys::TypedarrayType::int32_array && !start.is_null();
+        Ok((start.cast(), if is_integers { length } else { 0 }))
     }
 
     /// Whether it is an array, of any realm.

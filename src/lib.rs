@@ -64,7 +64,7 @@ fn register(exports: Object<'_>, env: napi::Env) {
 fn canonical_form<'scope>(
     env: Env<'scope>,
     realm: &Rc<Realm>,
-    [context, params, user, rev, _]: Arguments<'scope>,
+    [context, params, user, rev, ..]: Arguments<'scope>,
 ) -> Outcome<Value<'scope>> {
     let canonical = params::read_canonical(env, realm, [context, params, user, rev])?;
     env.string(canonical.as_str())

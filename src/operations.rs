@@ -20,7 +20,7 @@ use mizan_cache_core::{
 
 use crate::{
     default_cache::Held,
-    handle::{Arrays, Handle, now},
+    handle::{Handle, Receiver, now},
     js::{ARGUMENTS, Body, Env, Kind, Outcome, Value, internal},
     params::read_context,
     text::text,
@@ -268,7 +268,7 @@ fn reads<'scope>(
 fn put<'scope>(
     env: Env<'scope>,
     handle: &Rc<Handle>,
-    [canonical, value, ttl, lease, number]: Arguments<'scope>,
+    [canonical, value, ttl, lease, number, _]: Arguments<'scope>,
 ) -> Outcome<Value<'scope>> {
     let canonical = read_canonical(canonical)?;
     let value = read_value(value)?;
@@ -329,16 +329,16 @@ fn mark_closed<'scope>(env: Env<'scope>, handle: &Rc<Handle>, _: Arguments<'scop
 fn flush<'scope>(
     env: Env<'scope>,
     handle: &Rc<Handle>,
-    [answers, effects, ..]: Arguments<'scope>,
+    [settle, tags, effects, ..]: Arguments<'scope>,
 ) -> Outcome<Value<'scope>> {
-    handle.flush(env, Arrays { answers, effects })
+    handle.flush(env, Receiver { settle, tags, effects })
 }
 
 /// A socket is connected; with a user or `null`, and a password, where those were asked for.
 fn opened<'scope>(
     env: Env<'scope>,
     handle: &Rc<Handle>,
-    [connection, username, password, answers, effects]: Arguments<'scope>,
+    [connection, username, password, settle, tags, effects]: Arguments<'scope>,
 ) -> Outcome<Value<'scope>> {
     let connection = ConnectionId(ticket(connection)?);
     let credentials = read_word(password)?.map(|password| {
@@ -348,7 +348,7 @@ fn opened<'scope>(
         })
     });
     let credentials = credentials.transpose()?;
-    handle.run(env, Arrays { answers, effects }, |engine, answers| {
+    handle.run(env, Receiver { settle, tags, effects }, |engine, answers| {
         engine.opened(connection, credentials, now(), answers);
     })
 }
@@ -363,11 +363,11 @@ fn read_word(word: Value<'_>) -> Outcome<Option<String>> {
 fn received<'scope>(
     env: Env<'scope>,
     handle: &Rc<Handle>,
-    [connection, buffer, length, answers, effects]: Arguments<'scope>,
+    [connection, buffer, length, settle, tags, effects]: Arguments<'scope>,
 ) -> Outcome<Value<'scope>> {
     let (connection, length) = (ConnectionId(ticket(connection)?), ticket(length)? as usize);
     buffer.with_bytes(length, |bytes| {
-        handle.run(env, Arrays { answers, effects }, |engine, answers| {
+        handle.run(env, Receiver { settle, tags, effects }, |engine, answers| {
             engine.received(connection, bytes, now(), answers);
         })
     })
@@ -376,7 +376,7 @@ fn received<'scope>(
 fn closed<'scope>(
     env: Env<'scope>,
     handle: &Rc<Handle>,
-    [connection, reason, answers, effects, ..]: Arguments<'scope>,
+    [connection, reason, settle, tags, effects, ..]: Arguments<'scope>,
 ) -> Outcome<Value<'scope>> {
     let connection = ConnectionId(ticket(connection)?);
     let reason = match read_word(reason)?.as_deref() {
@@ -385,7 +385,7 @@ fn closed<'scope>(
         Some("credentials") => Reason::Credentials,
         _ => Reason::Broken,
     };
-    handle.run(env, Arrays { answers, effects }, |engine, answers| {
+    handle.run(env, Receiver { settle, tags, effects }, |engine, answers| {
         engine.closed(connection, reason, now(), answers);
     })
 }
@@ -393,9 +393,9 @@ fn closed<'scope>(
 fn tick<'scope>(
     env: Env<'scope>,
     handle: &Rc<Handle>,
-    [answers, effects, ..]: Arguments<'scope>,
+    [settle, tags, effects, ..]: Arguments<'scope>,
 ) -> Outcome<Value<'scope>> {
-    handle.run(env, Arrays { answers, effects }, |engine, answers| {
+    handle.run(env, Receiver { settle, tags, effects }, |engine, answers| {
         engine.tick(now(), answers);
     })
 }
@@ -403,10 +403,10 @@ fn tick<'scope>(
 fn close<'scope>(
     env: Env<'scope>,
     handle: &Rc<Handle>,
-    [number, answers, effects, ..]: Arguments<'scope>,
+    [number, settle, tags, effects, ..]: Arguments<'scope>,
 ) -> Outcome<Value<'scope>> {
     let number = ticket(number)?;
-    handle.run(env, Arrays { answers, effects }, |engine, answers| {
+    handle.run(env, Receiver { settle, tags, effects }, |engine, answers| {
         engine.close(number, now(), answers);
     })
 }
@@ -420,9 +420,9 @@ fn is_idle<'scope>(env: Env<'scope>, handle: &Rc<Handle>, _: Arguments<'scope>) 
 fn panic_later<'scope>(
     env: Env<'scope>,
     handle: &Rc<Handle>,
-    [answers, effects, ..]: Arguments<'scope>,
+    [settle, tags, effects, ..]: Arguments<'scope>,
 ) -> Outcome<Value<'scope>> {
-    handle.run(env, Arrays { answers, effects }, |_, _| panic!("on purpose"))
+    handle.run(env, Receiver { settle, tags, effects }, |_, _| panic!("on purpose"))
 }
 
 fn stats<'scope>(env: Env<'scope>, handle: &Rc<Handle>, _: Arguments<'scope>) -> Outcome<Value<'scope>> {

@@ -150,6 +150,8 @@ async function crates(path: string): Promise<string[]> {
   const tables = (await read(path))
     .split(/^(?=\[)/m)
     .filter((table) => /^\[(target\..+\.)?(\w+-)?dependencies\]/.test(table))
-  const names = tables.flatMap((table) => [...table.matchAll(/^([\w-]+)(?:\.workspace)? = /gm)].map(([, name = '']) => name))
+  const names = tables.flatMap((table) =>
+    [...table.matchAll(/^([\w-]+)(?:\.workspace)? = /gm)].map(([, name = '']) => name),
+  )
   return [...new Set(names)].sort()
 }

@@ -17,16 +17,22 @@ if (fault === 'readFreed') {
     console.log(`a call: ${/** @type {NodeJS.ErrnoException} */ (error).code}`)
   }
   const cache = openCache({ secret, redisUrl: 'redis://127.0.0.1:1' })
-  const [answers, effects] = [new Array(64).fill(undefined), new Array(64).fill(undefined)]
+  /** @type {number[]} */
+  const codes = []
+  const [tags, effects] = [new Int32Array(64), new Array(64).fill(undefined)]
+  const settle = (/** @type {unknown[]} */ ...answers) => {
+    for (const index of answers.keys()) codes.push((tags[index] ?? 0) % CODES)
+  }
   const canonical = canonicalForm('user', {})
   cache.get(canonical, 0)
   cache.purgeEntry(canonical, 1)
-  cache.flush(answers, effects)
-  const parts = Math.trunc(cache.panicLater(answers, effects) / 65_536)
+  cache.flush(settle, tags, effects)
+  const parts = cache.panicLater(settle, tags, effects)
   console.log(`a call of the engine: ${effects.slice(0, parts).map((part) => part.code ?? part)}`)
   console.log(`its purge: ${cache.stats().pendingPurges} pending, ${cache.stats().inFlight} in flight`)
   cache.get(canonical, 2)
-  const outcome = cache.flush(answers, effects)
-  const isRejected = answers.slice(0, 2 * (outcome % 65_536)).some((tag) => Number(tag) % CODES === REJECTED)
-  console.log(`and goes on: ${isRejected ? 'rejected' : effects.includes('open') ? 'connects' : 'nothing'}`)
+  cache.flush(settle, tags, effects)
+  console.log(
+    `and goes on: ${codes.includes(REJECTED) ? 'rejected' : effects.includes('open') ? 'connects' : 'nothing'}`,
+  )
 }
