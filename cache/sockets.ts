@@ -45,6 +45,8 @@ const buffer = new Uint8Array(262_144)
 /** So many answers are settled together, and what a turn on a cluster sends has so many parts. More is possible. */
 const ANSWERS_TOGETHER = 256
 const EFFECT_PARTS = 512
+/** The longest time that a timer can have. */
+const LONGEST_TIMER = 2_147_483_647
 
 type Wake = ReturnType<typeof startTimer>
 
@@ -58,6 +60,7 @@ export class Sockets {
   readonly #effects: unknown[] = new Array(EFFECT_PARTS).fill(undefined)
   #wake: Wake | undefined
   #isHeld = false
+  #holder: Wake | undefined
   #isAbandoned = false
 
   constructor(operations: CacheOperations, calls: PendingCalls, options: SocketOptions) {
@@ -83,18 +86,20 @@ export class Sockets {
     this.#endIfAbandoned()
   }
 
-  /** Sees that the process lives while calls are in flight. */
+  /**
+   * Sees that the process lives while calls are in flight: by a timer that does nothing else, since sockets and the wake-up
+   * never keep it alive. There are many of them, and this costs the same for each turn.
+   */
   hold(): void {
     const isNeeded = this.#calls.count > 0
-    if (isNeeded === this.#isHeld) {
-      return
-    }
-    this.#isHeld = isNeeded
-    for (const socket of this.#sockets.values()) {
-      holdOrRelease(socket, isNeeded)
-    }
-    if (this.#wake !== undefined) {
-      holdOrRelease(this.#wake, isNeeded)
+    if (isNeeded !== this.#isHeld) {
+      this.#isHeld = isNeeded
+      this.#holder ??= startTimer(() => {}, LONGEST_TIMER)
+      if (isNeeded) {
+        this.#holder.ref()
+      } else {
+        this.#holder.unref()
+      }
     }
   }
 
@@ -186,9 +191,7 @@ export class Sockets {
     })
     socket.on('close', () => this.#lose(connection, reasonOf(failure)))
     socket.on('end', () => socket.destroy())
-    if (!this.#isHeld) {
-      holdOrRelease(socket, false)
-    }
+    socket.unref()
   }
 
   #openTls(host: string, port: number, onread: TcpNetConnectOpts['onread']): Socket {
@@ -256,14 +259,9 @@ export class Sockets {
     this.#wake = startTimer(() => {
       this.#wake = undefined
       // What arrived while the process was busy is read first: deadlines are judged after it.
-      const tick = afterPoll(() => this.#take(this.#operations.tick(this.#settle, this.#tags, this.#effects)))
-      if (!this.#isHeld) {
-        holdOrRelease(tick, false)
-      }
+      afterPoll(() => this.#take(this.#operations.tick(this.#settle, this.#tags, this.#effects)))
     }, milliseconds)
-    if (!this.#isHeld) {
-      holdOrRelease(this.#wake, false)
-    }
+    this.#wake.unref()
   }
 
   #endIfAbandoned(): void {
@@ -273,15 +271,6 @@ export class Sockets {
       this.#calls.add(number, () => stopTimer(this.#wake))
       this.close(number)
     }
-  }
-}
-
-/** Has something keep the process alive, or not. */
-function holdOrRelease(handle: { ref(): unknown; unref(): unknown }, isNeeded: boolean): void {
-  if (isNeeded) {
-    handle.ref()
-  } else {
-    handle.unref()
   }
 }
 

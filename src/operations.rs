@@ -366,11 +366,17 @@ fn received<'scope>(
     [connection, buffer, length, settle, tags, effects]: Arguments<'scope>,
 ) -> Outcome<Value<'scope>> {
     let (connection, length) = (ConnectionId(ticket(connection)?), ticket(length)? as usize);
-    buffer.with_bytes(length, |bytes| {
-        handle.run(env, Receiver { settle, tags, effects }, |engine, answers| {
+    let mut read = Ok(());
+    let receiver = Receiver { settle, tags, effects };
+    // The bytes are let go of before answers are handed over, which runs JavaScript.
+    let parts = handle.run(env, receiver, |engine, answers| {
+        read = buffer.with_bytes(length, |bytes| {
             engine.received(connection, bytes, now(), answers);
-        })
-    })
+            Ok(())
+        });
+    })?;
+    read?;
+    Ok(parts)
 }
 
 fn closed<'scope>(
