@@ -3,13 +3,14 @@
  * Arguments: the arm, how many entries there are, their bytes, the URL of the Redis.
  */
 
+import { strict as assert } from 'node:assert'
 import { makeValue } from './entries.ts'
 import type { Peer, PeerOptions } from './peers/peer.ts'
 import { serve } from './serve.ts'
 
 const [arm = '', entries = '', bytes = '', redisUrl = ''] = process.argv.slice(2)
 
-async function reader(): Promise<(id: number) => Promise<string | null> | string> {
+async function reader(): Promise<(id: number) => ReturnType<Peer['get']> | string> {
   if (arm === 'constant') {
     const value = makeValue(0, Number(bytes))
     return () => value
@@ -17,7 +18,11 @@ async function reader(): Promise<(id: number) => Promise<string | null> | string
   const { open }: { open(options: PeerOptions): Promise<Peer> } = await import(`./peers/${arm}.ts`)
   const peer = await open({ tier: 'redis', redisUrl })
   // Keys that are given ready-made are made before the load.
-  for (let id = 0; id < Number(entries); id++) await peer.set(id, makeValue(id, Number(bytes)))
+  for (let id = 0; id < Number(entries); id++) {
+    const value = makeValue(id, Number(bytes))
+    await peer.set(id, value)
+    assert.equal(await peer.get(id), value, `${arm} must read what was stored`)
+  }
   return (id) => peer.get(id)
 }
 
@@ -33,8 +38,8 @@ serve((_request, response) => {
     found.then(send, () => send(null))
   }
 
-  function send(value: string | null): void {
-    if (value === null) {
+  function send(value: string | null | undefined): void {
+    if (typeof value !== 'string') {
       response.writeHead(500).end()
       return
     }

@@ -44,8 +44,8 @@ export function tasksOf(peer: Peer, { context = 'document', redisProcess }: Peer
   /** What was not done must not count as done fast. */
   async function expectAll(from: number, to: number, areThere: boolean): Promise<void> {
     await each(from, to, 64, async (id) => {
-      const value = await peer.get(id)
-      if ((value !== null) !== areThere) throw new Error(`entry ${id} ${areThere ? 'is not' : 'is still'} there`)
+      const isThere = typeof (await peer.get(id)) === 'string'
+      if (isThere !== areThere) throw new Error(`entry ${id} ${areThere ? 'is not' : 'is still'} there`)
     })
   }
 
@@ -100,7 +100,7 @@ export function tasksOf(peer: Peer, { context = 'document', redisProcess }: Peer
         await Promise.all(
           Array.from({ length: concurrency }, async (_, worker) => {
             for (let id = worker % entries; performance.now() < end; id = (id + 1) % entries) {
-              if ((await peer.get(id)) === null) throw new Error(`entry ${id} is not there`)
+              if (typeof (await peer.get(id)) !== 'string') throw new Error(`entry ${id} is not there`)
               operations++
             }
           }),
@@ -197,7 +197,7 @@ export function tasksOf(peer: Peer, { context = 'document', redisProcess }: Peer
           Array.from({ length: readers }, async (_, reader) => {
             for (let id = reader; !isOver; id = (id + 1) % entries) {
               const start = performance.now()
-              if ((await peer.get(id)) === null) throw new Error(`entry ${id} is not there`)
+              if (typeof (await peer.get(id)) !== 'string') throw new Error(`entry ${id} is not there`)
               latencies.push(performance.now() - start)
             }
           }),

@@ -4,8 +4,9 @@
  * What arrives is handed to the engine where it was read to, and what the engine gives back is written. While no call is in flight nothing here keeps the process alive.
  */
 
-import { connect as connectTcp, isIP, type Socket, type TcpNetConnectOpts } from 'node:net'
-import { type ConnectionOptions, connect as connectTls } from 'node:tls'
+import { createRequire } from 'node:module'
+import type { Socket, TcpNetConnectOpts } from 'node:net'
+import type { ConnectionOptions } from 'node:tls'
 import { type CoreEvent, report } from './diagnostics.ts'
 import type { CacheOperations, Settle } from './native.ts'
 import type { PendingCalls } from './pending-calls.ts'
@@ -47,6 +48,11 @@ const ANSWERS_TOGETHER = 256
 const EFFECT_PARTS = 512
 /** The longest time that a timer can have. */
 const LONGEST_TIMER = 2_147_483_647
+
+// Loaded with the first connection: they take as long to load as all the rest of the package.
+const load = createRequire(import.meta.url)
+const net = () => load('node:net') as typeof import('node:net')
+const tls = () => load('node:tls') as typeof import('node:tls')
 
 type Wake = ReturnType<typeof startTimer>
 
@@ -168,10 +174,10 @@ export class Sockets {
     try {
       socket =
         port === null
-          ? connectTcp({ path: host, onread })
+          ? net().connect({ path: host, onread })
           : isTls
             ? this.#openTls(host, port, onread)
-            : connectTcp({ host, port, noDelay: true, onread })
+            : net().connect({ host, port, noDelay: true, onread })
     } catch (error) {
       afterPoll(() => this.#lose(connection, reasonOf(error)))
       return
@@ -197,12 +203,12 @@ export class Sockets {
   #openTls(host: string, port: number, onread: TcpNetConnectOpts['onread']): Socket {
     const { ca, cert, key, servername } = this.#options.tls ?? {}
     const options: ConnectionOptions & Pick<TcpNetConnectOpts, 'onread' | 'noDelay'> = { host, port, onread }
-    const name = servername ?? (isIP(host) === 0 ? host : undefined)
+    const name = servername ?? (net().isIP(host) === 0 ? host : undefined)
     if (name !== undefined) options.servername = name
     if (ca !== undefined) options.ca = Array.isArray(ca) ? ca.map(toBuffer) : toBuffer(ca)
     if (cert !== undefined) options.cert = toBuffer(cert)
     if (key !== undefined) options.key = toBuffer(key)
-    return connectTls(options).setNoDelay(true)
+    return tls().connect(options).setNoDelay(true)
   }
 
   async #askForCredentials(): Promise<Credentials | undefined> {

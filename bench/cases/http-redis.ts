@@ -45,7 +45,8 @@ export const httpRedis: Case = {
             turn: () => measure(each, connections),
             ...(each.name === 'constant' && { isRival: false as const }),
           }))
-          comparisons.push(await interleave(`${connections} connections`, METRICS, contestants, rounds))
+          const title = `${connections} ${connections === 1 ? 'connection' : 'connections'}`
+          comparisons.push(await interleave(title, METRICS, contestants, rounds))
         }
         return comparisons
       } finally {

@@ -11,7 +11,7 @@ export async function open(options: PeerOptions): Promise<Peer> {
   })
   return onStore(
     {
-      get: async (key) => (await client.get(key)) as string | null,
+      get: (key) => client.get(key) as Promise<string | null>,
       set: (key, value) => client.set(key, value, { expiry: { type: TimeUnit.Seconds, count: TTL } }),
       delete: (key) => client.unlink([key]),
       close: async () => client.close(),
