@@ -21,6 +21,7 @@ use crate::{
         copies::Copies,
         orphans::Orphans,
         purge_ledger::{EngineId, PurgeLedger},
+        rules::{Rule, holds},
     },
     error::{Error, ErrorCode},
     key::{Key, Signer},
@@ -121,6 +122,7 @@ impl SharedCache {
                 servers: Servers::new(redis)?,
                 ledger: replaced
                     .and_then(Self::redis)
+                    .filter(|_| holds(Rule::Inherited))
                     .map_or_else(Arc::default, |redis| Arc::clone(&redis.ledger)),
                 orphans: Orphans::default(),
                 in_flight: AtomicUsize::new(0),
@@ -284,6 +286,12 @@ impl SharedCache {
         })
     }
 
+    /// Whether a purge of an entry is pending, so that it is treated as missing (`protocol.md` §8).
+    #[must_use]
+    pub fn is_purge_pending(&self, key: &Key) -> bool {
+        self.redis().is_some_and(|redis| redis.ledger.is_pending(key))
+    }
+
     /// The counters and sizes of this moment. The circuit is that of the engine that asks.
     #[must_use]
     pub fn stats(&self, circuit: Option<Circuit>) -> Stats {
@@ -362,6 +370,9 @@ impl SharedRedis {
 
     /// Drops copies in all threads.
     pub fn drop_copies(&self, drop: impl Fn(&Copies)) {
+        if !holds(Rule::OwnCopiesGo) {
+            return;
+        }
         let all = self.copies.lock().unwrap_or_else(PoisonError::into_inner);
         for copies in all.iter().filter_map(Weak::upgrade) {
             drop(&copies);

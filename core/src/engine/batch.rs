@@ -15,6 +15,7 @@ use super::{
     link::{LinkId, Purpose},
     purge_ledger::{Stamp, Target},
     resp::{Frame, Frames},
+    rules::{Rule, holds},
     slots::SlotSet,
 };
 use crate::{
@@ -83,7 +84,7 @@ impl Engine {
                 ttl: ttl.unwrap_or_else(|| self.spread_ttl()),
                 key,
                 value,
-                lease,
+                lease: lease.filter(|_| holds(Rule::FillCompares)),
             },
             Operation::Release(key, lease) => Asked::Release { key, lease },
             Operation::Purge(keys) => return self.take_purge(ticket, &keys, false, batch, turn),
@@ -161,6 +162,9 @@ impl Engine {
 
     /// Sends what is gathered if this key is in another of its groups, and notes that it is in this one.
     fn make_room_for(&mut self, group: Group, key: &Key, batch: &mut Batch, turn: &mut Turn<'_>) {
+        if !holds(Rule::OrderInBatch) {
+            return;
+        }
         if batch.last.is_some_and(|last| last != group) && !batch.is_mixed {
             batch.is_mixed = true;
             // Who came before was of one group: of each its keys are looked for only from now on.
@@ -284,10 +288,10 @@ impl Engine {
                 ..
             }) => self.send_look_ups(link, vec![id], turn),
             Some(Asked::Get { .. } | Asked::Lookup { .. }) => self.send_reads(link, vec![id], turn),
-            Some(Asked::Set { lease, .. }) => {
+            Some(Asked::Set { lease, key, .. }) => {
                 let command = match lease {
                     Some(_) => Command::Fill(vec![id]),
-                    None => Command::Set(id),
+                    None => Command::Set(id, key.digest().short()),
                 };
                 self.send(link, command, turn);
             }
@@ -565,12 +569,44 @@ impl Engine {
 
     /// A purge is pending, and delivered when its server can be had.
     pub(super) fn pend_again(&mut self, target: &Target, stamp: Stamp, slots: &SlotSet, failure: Failure, now: Moment) {
+        if !holds(Rule::FailedIsPending) {
+            return;
+        }
         let ledger = &self.redis().ledger;
         ledger.pend(target, stamp, slots, now);
+        if self.may_have_put(target) {
+            ledger.reserve(target, self.id);
+        }
         if failure == Failure::NotNow {
             ledger.pause(target, now);
         }
         self.next_delivery = self.next_delivery.min(now);
+    }
+
+    /// Whether a put without a lease, that was asked for before, waits or is in flight for what a purge deletes. It may
+    /// be executed late, so no other engine may deliver the purge ahead of it.
+    fn may_have_put(&self, target: &Target) -> bool {
+        let is_in_flight = match target {
+            Target::Entry(key) => self.puts.contains_key(&key.digest().short()),
+            _ => !self.puts.is_empty(),
+        };
+        holds(Rule::ReservedForPuts) && (is_in_flight || self.has_waiting())
+    }
+
+    /// A put without a lease was answered, or will not be executed any more.
+    pub(super) fn end_put(&mut self, short: u64) {
+        if let Some(count) = self.puts.get_mut(&short) {
+            *count -= 1;
+            if *count == 0 {
+                self.puts.remove(&short);
+            }
+        }
+    }
+
+    /// Whether what a put stores was purged since the put was asked for.
+    fn was_overtaken(&self, call: &Call) -> bool {
+        let key = call.asked.key();
+        key.is_some_and(|key| self.redis().ledger.was_purged_since(key, call.asked_at))
     }
 
     /// A purge could not be done, and is pending.
@@ -606,7 +642,7 @@ impl Engine {
     pub(super) fn take_refusal(&mut self, link: LinkId, command: Command, error: &[u8], turn: &mut Turn<'_>) {
         let code = error_code(error);
         match &*code {
-            "NOSCRIPT" => {
+            "NOSCRIPT" if holds(Rule::ScriptsAgain) => {
                 // EVAL goes where EVALSHA came from.
                 if let (Some(script), Some(up)) = (command.script(), &mut self.links[link.0].up) {
                     up.knows_scripts[script as usize] = false;
@@ -706,7 +742,15 @@ impl Engine {
     ) -> Option<Command> {
         let ids = match &command {
             Command::Read { calls, .. } | Command::LookUp(calls) | Command::Fill(calls) => calls.as_slice(),
-            Command::Set(id) | Command::Release(id) => slice::from_ref(id),
+            Command::Set(id, _) => {
+                // The purge may have gone where the slot is now already.
+                if self.calls.get(*id).is_some_and(|call| self.was_overtaken(call)) {
+                    self.fail(*id, Failure::Unavailable, turn);
+                    return None;
+                }
+                slice::from_ref(id)
+            }
+            Command::Release(id) => slice::from_ref(id),
             Command::Unlink(purges) => {
                 // Nobody waits: it is delivered when the map is up to date.
                 let [EntryPurge { call: Some(call), .. }] = purges.as_slice() else {
@@ -741,7 +785,7 @@ impl Engine {
             Command::Read { calls, .. } | Command::LookUp(calls) | Command::Fill(calls) => {
                 self.fail_all(&calls, failure, turn);
             }
-            Command::Set(id) | Command::Release(id) => self.fail(id, failure, turn),
+            Command::Set(id, _) | Command::Release(id) => self.fail(id, failure, turn),
             Command::Unlink(purges) => {
                 for purge in &purges {
                     self.pend_entry(purge, failure, turn);

@@ -23,6 +23,7 @@ use super::{
     command::{Command, pattern},
     purge_ledger::{Stamp, Target},
     resp,
+    rules::{Rule, holds},
     slots::{SLOTS, SlotSet, slot_of},
 };
 use crate::{events::Operation as CallKind, key::context_of};
@@ -128,12 +129,16 @@ impl Engine {
         call: Option<CallId>,
         turn: &mut Turn<'_>,
     ) {
-        self.passes.waiting.push(Wanted {
+        let wanted = Wanted {
             target,
             stamp,
             slots,
             call,
-        });
+        };
+        match &mut self.passes.running {
+            Some(pass) if !holds(Rule::PassBeginsAfter) => pass.wanted.push(wanted),
+            _ => self.passes.waiting.push(wanted),
+        }
         self.start_pass(turn);
     }
 
@@ -141,7 +146,10 @@ impl Engine {
         if self.passes.running.is_some() || self.passes.waiting.is_empty() {
             return;
         }
-        let wanted = std::mem::take(&mut self.passes.waiting);
+        let mut wanted = std::mem::take(&mut self.passes.waiting);
+        if !holds(Rule::SharedPasses) {
+            self.passes.waiting = wanted.split_off(1);
+        }
         let contexts: BTreeSet<&str> = wanted
             .iter()
             .map(|wanted| match &wanted.target {
@@ -274,7 +282,7 @@ impl Engine {
             return self.fail_scan(id, Failure::Refused, turn);
         };
         let Some(pass) = &self.passes.running else { return };
-        let mut contexts: HashMap<&str, Vec<&Vec<u8>>> = HashMap::new();
+        let mut contexts: BTreeMap<&str, Vec<&Vec<u8>>> = BTreeMap::new();
         for key in &keys {
             let is_wanted = |context: &str| {
                 pass.wanted.iter().any(|wanted| match &wanted.target {
@@ -391,6 +399,9 @@ impl Engine {
             }
         }
         pass.moved = moved;
+        if !holds(Rule::MovedAreRescanned) && failure.is_none() {
+            pass.done = SlotSet::ALL;
+        }
         let is_done = pass
             .wanted
             .iter()

@@ -10,8 +10,12 @@ use super::{
     calls::{Asked, CallId, Calls},
     lease_scripts::{self, LeaseScript},
     purge_ledger::Stamp,
+    rules::{Rule, holds},
 };
-use crate::key::{DIGEST_HEX_LENGTH, Key, PREFIX};
+use crate::{
+    key::{DIGEST_HEX_LENGTH, Key, PREFIX},
+    lease::LeaseToken,
+};
 
 /// Keys that one SCAN command looks at; the measured knee between round trips and the pause it means for others.
 const SCAN_COUNT: usize = 1_000;
@@ -36,8 +40,8 @@ pub(super) enum Command {
     LookUp(Vec<CallId>),
     /// The script that fills.
     Fill(Vec<CallId>),
-    /// SET.
-    Set(CallId),
+    /// SET, and the beginning of the key's digest.
+    Set(CallId, u64),
     /// The script that releases.
     Release(CallId),
     /// UNLINK of entries.
@@ -128,7 +132,7 @@ impl Command {
             self,
             Self::LookUp(_)
                 | Self::Fill(_)
-                | Self::Set(_)
+                | Self::Set(..)
                 | Self::Release(_)
                 | Self::Unlink(_)
                 | Self::UnlinkFound { .. }
@@ -202,24 +206,23 @@ impl Command {
                 script.write_packed_command(output);
                 1
             }
-            Self::Set(id) => {
+            Self::Set(id, _) => {
                 let Some(Asked::Set { key, value, ttl, .. }) = calls.get(*id).map(|call| &call.asked) else {
                     return 0;
                 };
-                let mut set = cmd("SET");
-                set.arg(key.as_str()).arg(&value[..]).arg("PX").arg(milliseconds(*ttl));
-                set.write_packed_command(output);
+                cmd("SET")
+                    .arg(key.as_str())
+                    .arg(&value[..])
+                    .arg("PX")
+                    .arg(milliseconds(*ttl))
+                    .write_packed_command(output);
                 1
             }
             Self::Release(id) => {
                 let Some(Asked::Release { key, lease }) = calls.get(*id).map(|call| &call.asked) else {
                     return 0;
                 };
-                let mut script = Known::Release.begin(knows_scripts, 1);
-                script
-                    .arg(key.as_str())
-                    .arg(lease.as_str())
-                    .write_packed_command(output);
+                release(key, lease, knows_scripts).write_packed_command(output);
                 1
             }
             Self::Unlink(purges) => {
@@ -232,8 +235,7 @@ impl Command {
                 1
             }
             Self::UnlinkFound { keys, .. } => {
-                let mut unlink = cmd("UNLINK");
-                unlink.arg(&keys[..]).write_packed_command(output);
+                cmd("UNLINK").arg(&keys[..]).write_packed_command(output);
                 1
             }
             other => {
@@ -290,6 +292,17 @@ impl Command {
             _ => words(&["PING"]),
         }
     }
+}
+
+fn release(key: &Key, lease: &LeaseToken, knows_scripts: &mut [bool; 3]) -> Cmd {
+    if !holds(Rule::ReleaseCompares) {
+        let mut unlink = cmd("UNLINK");
+        unlink.arg(key.as_str());
+        return unlink;
+    }
+    let mut script = Known::Release.begin(knows_scripts, 1);
+    script.arg(key.as_str()).arg(lease.as_str());
+    script
 }
 
 fn keys<'a>(calls: &'a Calls, ids: &'a [CallId]) -> impl Iterator<Item = &'a Key> {

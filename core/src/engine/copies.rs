@@ -20,7 +20,10 @@ use std::{
 
 use bytes::Bytes;
 
-use super::Moment;
+use super::{
+    Moment,
+    rules::{Rule, holds},
+};
 use crate::{
     key::{Digest, Key},
     memory::{
@@ -93,7 +96,7 @@ impl Copies {
     /// Copies what an announced read brought, unless anything was dropped since that may have been this.
     pub fn keep(&self, key: &Key, announced: Announcement, value: &[u8], owner: u32, lives: Duration, now: Moment) {
         let mut bounded = self.lock();
-        if self.announce(key.digest()) == announced {
+        if self.announce(key.digest()) == announced || !holds(Rule::Announced) {
             let content = Content::Value(Bytes::copy_from_slice(value));
             bounded.table.store(key, content, owner, nanoseconds(now + lives));
         }
@@ -122,6 +125,9 @@ impl Copies {
 
     /// Drops the copies of a connection that was lost.
     pub fn drop_owner(&self, owner: u32) {
+        if !holds(Rule::CopiesOfTheirLink) {
+            return;
+        }
         self.lock().table.delete_owner(owner);
     }
 

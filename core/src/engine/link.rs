@@ -14,12 +14,15 @@ use super::{
     address::{Credentials, Server},
     command::Command,
     purge_ledger::Identity,
+    rules::{Rule, holds},
 };
 use crate::events::Reason;
 
 /// An attempt that hangs may hang because a silent network swallowed its first packets, and goes on hanging when the
 /// server is back. So another one is made beside it, after so long.
-pub(super) const ATTEMPT_EVERY: Duration = Duration::from_millis(500);
+const ATTEMPT_EVERY: Duration = Duration::from_millis(500);
+/// So many attempts to connect may be made beside each other.
+const MOST_ATTEMPTS: usize = 4;
 /// A link that lived this long was a good one; one that broke sooner counts as a failed attempt.
 const SETTLED: Duration = Duration::from_secs(1);
 /// So many commands in a row must be overdue for the link to be dropped.
@@ -237,6 +240,19 @@ impl Link {
         self.server.credentials.as_ref()
     }
 
+    /// When another attempt is made: after the pause that follows a failed one, or beside those that hang.
+    pub fn attempt_is_due_at(&self) -> Option<Moment> {
+        if !self.is_wanted || self.up.is_some() || self.attempts.len() >= MOST_ATTEMPTS {
+            return None;
+        }
+        let newest = self.attempts.iter().map(|attempt| attempt.since).max();
+        if !holds(Rule::AttemptsBeside) && newest.is_some() {
+            return None;
+        }
+        self.next_attempt
+            .or_else(|| newest.map(|newest| newest + ATTEMPT_EVERY))
+    }
+
     /// Begins to be connected.
     pub fn want(&mut self, now: Moment) {
         if !self.is_wanted {
@@ -283,6 +299,7 @@ impl Link {
 /// second of Redis answering again (`protocol.md` §8).
 fn pause_before_reconnecting(failures: u32) -> Duration {
     match failures {
+        _ if !holds(Rule::BackOff) => Duration::ZERO,
         0 => Duration::ZERO,
         failures => Duration::from_millis((25 << failures.min(4)).min(400)),
     }

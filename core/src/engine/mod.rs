@@ -17,6 +17,7 @@ pub mod orphans;
 pub mod purge_ledger;
 pub mod resp;
 mod routing;
+pub mod rules;
 pub mod slots;
 mod struck;
 mod upkeep;
@@ -40,6 +41,7 @@ use self::{
     link::{Link, LinkId},
     purge_ledger::{EngineId, Target},
     routing::{Node, Routing},
+    rules::{Rule, holds},
     slots::SlotSet,
     struck::Struck,
     upkeep::News,
@@ -203,6 +205,8 @@ pub struct Engine {
     last_connection: u32,
     routing: Routing,
     passes: BroadPasses,
+    /// Puts without a lease that wait or are in flight, by the beginnings of their keys' digests.
+    puts: HashMap<u64, u32>,
     struck: Struck,
     /// Whether most of those that were last looked up together were missing.
     expects_misses: bool,
@@ -219,13 +223,19 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// An engine for a cache on Redis. It connects with the first operation.
+    /// An engine for a cache on Redis. It connects with the first operation, or with the first tick where the process has
+    /// pending purges, for which it asks in its first effects.
     ///
     /// # Panics
     /// If the cache is in memory.
     #[must_use]
     pub fn new(cache: Arc<SharedCache>, entropy: Entropy) -> Self {
         let redis = cache.redis().expect("an engine is of a cache on Redis");
+        let effects = if redis.ledger.any() {
+            vec![Effect::WakeAt(Moment::ZERO)]
+        } else {
+            Vec::new()
+        };
         Self {
             id: SharedRedis::new_engine(),
             copies: redis.new_copies(),
@@ -238,12 +248,13 @@ impl Engine {
             last_connection: 0,
             routing: Routing::One,
             passes: BroadPasses::default(),
+            puts: HashMap::new(),
             struck: Struck::default(),
             expects_misses: false,
             next_delivery: Moment::ZERO,
             closing: None,
             has_ended: false,
-            effects: Vec::new(),
+            effects,
             news: News::default(),
             told_circuit: Circuit::Idle,
             told_fence: false,
@@ -303,6 +314,10 @@ impl Engine {
         self.told_wake = None;
         if self.has_ended {
             return self.end_turn(&mut turn);
+        }
+        if self.redis().ledger.any() {
+            // Also those that this engine found when it came.
+            self.start(now);
         }
         self.judge_deadlines(&mut turn);
         self.tick_links(&mut turn);
@@ -425,6 +440,7 @@ impl Engine {
         if !ledger.any() || turn.now < self.next_delivery || self.has_ended {
             return;
         }
+        self.end_abandoned(turn.now);
         let is_up = |node: usize| self.links[self.nodes[node].main.0].up.is_some();
         let can_reach = |key: &Key| self.node_of(key).is_some_and(is_up);
         let can_pass = |slots: &SlotSet| match self.slot_map() {
@@ -534,6 +550,7 @@ impl Engine {
     fn end(&mut self, turn: &mut Turn<'_>) {
         let was_up = self.circuit() == Circuit::Closed;
         self.has_ended = true;
+        self.abandon_connections();
         // To end is no trouble that is to be told.
         self.told_circuit = self.circuit();
         for index in 0..self.links.len() {
@@ -599,6 +616,9 @@ impl Engine {
 
     fn new_token(&mut self) -> Option<LeaseToken> {
         let mut bits = [0; 16];
+        if !holds(Rule::TokenIsNew) {
+            return Some(LeaseToken::from_bits([1; 16]));
+        }
         self.fill_random(&mut bits).then(|| LeaseToken::from_bits(bits))
     }
 
@@ -617,7 +637,11 @@ impl Engine {
 impl Drop for Engine {
     /// A thread may end at any time: what it had not done of its purges is pending, for others to deliver.
     fn drop(&mut self) {
+        self.abandon_connections();
         let redis = self.redis();
+        if !holds(Rule::LeftToOthers) {
+            return;
+        }
         for purge in self.entry_purges() {
             let target = Target::Entry(purge.key.clone());
             redis.ledger.pend(&target, purge.stamp, &SlotSet::ALL, self.last_turn);

@@ -12,7 +12,10 @@ use std::{
     },
 };
 
-use super::Moment;
+use super::{
+    Moment,
+    rules::{Rule, holds},
+};
 use crate::lease::LeaseToken;
 
 /// Beyond so many the oldest are forgotten, whose leases expire by themselves.
@@ -40,7 +43,7 @@ impl Orphans {
 
     /// Hands a token over, if it is one of these: from now on it is somebody's.
     pub fn take(&self, token: &LeaseToken, now: Moment) -> bool {
-        if self.count.load(Relaxed) == 0 {
+        if self.count.load(Relaxed) == 0 || !holds(Rule::Orphans) {
             return false;
         }
         let mut all = self.expires.lock().unwrap_or_else(PoisonError::into_inner);

@@ -14,7 +14,8 @@
 
 use std::{
     cmp::Reverse,
-    collections::{HashMap, HashSet},
+    collections::{HashMap, HashSet, VecDeque},
+    mem,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -24,6 +25,7 @@ use std::{
 
 use super::{
     Moment,
+    rules::{Rule, holds},
     slots::{SlotSet, slot_of},
 };
 use crate::key::{Digest, Key};
@@ -91,11 +93,15 @@ struct Pending {
     due: Moment,
     pause: Duration,
     claim: Option<(EngineId, Moment)>,
+    /// The only engine that may deliver it, if an older put may still be on its way there.
+    reserved: Option<EngineId>,
 }
 
 impl Pending {
-    fn is_due(&self, now: Moment) -> bool {
-        self.due <= now && self.claim.is_none_or(|(_, until)| until <= now)
+    fn is_due_for(&self, engine: EngineId, now: Moment) -> bool {
+        self.reserved.is_none_or(|by| by == engine)
+            && self.due <= now
+            && self.claim.is_none_or(|(_, until)| until <= now)
     }
 
     fn due_at(&self) -> Moment {
@@ -108,8 +114,23 @@ struct PendingEntry {
     pending: Pending,
 }
 
+/// A connection whose engine ended with unanswered writes, which its server may execute yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Abandoned {
+    /// Where it was.
+    pub server: String,
+    /// The server's number of it.
+    pub client: u64,
+    /// The run of the server that knows it.
+    pub run: Option<String>,
+}
+
+/// Beyond so many the oldest are forgotten.
+const MOST_ABANDONED: usize = 1_000;
+
 #[derive(Default)]
 struct State {
+    abandoned: VecDeque<Abandoned>,
     last_stamp: u64,
     /// The names of contexts, so that many entries of one hold it once.
     names: HashSet<Arc<str>>,
@@ -132,6 +153,8 @@ pub struct PurgeLedger {
     state: Mutex<State>,
     /// Whether anything is pending, so that a read on a healthy Redis takes no lock.
     any: AtomicBool,
+    /// Whether there are abandoned connections.
+    has_abandoned: AtomicBool,
 }
 
 impl PurgeLedger {
@@ -170,9 +193,8 @@ impl PurgeLedger {
     /// Redis refused the purge, which pauses by itself. Says for how long, if it is pending.
     pub fn refuse(&self, target: &Target, stamp: Stamp, slots: &SlotSet, now: Moment) -> Option<Duration> {
         self.change(|state| {
-            if state.pending_of(target).is_none() {
-                state.pend(target, stamp, slots, None, now);
-            }
+            // What is pending already may be an older request, which does not settle this one.
+            state.pend(target, stamp, slots, None, now);
             // What degraded to something broader pauses as that.
             let pending = state.pending_of(target)?;
             pending.pause = (pending.pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE);
@@ -187,6 +209,24 @@ impl PurgeLedger {
         if let Some(pending) = self.lock().pending_of(target) {
             pending.due = pending.due.max(now + FIRST_PAUSE);
         }
+    }
+
+    /// Only this engine delivers a pending purge, for as long as it lives: an older put of its own may be executed yet.
+    pub fn reserve(&self, target: &Target, engine: EngineId) {
+        if let Some(pending) = self.lock().pending_of(target) {
+            pending.reserved = Some(engine);
+        }
+    }
+
+    /// Whether an entry was purged at this moment or later, of the purges that are recent.
+    pub fn was_purged_since(&self, key: &Key, since: Moment) -> bool {
+        let state = self.lock();
+        let entry = state.recent_entries.get(key.digest()).map(|(_, asked)| *asked);
+        let context = state.recent_contexts.get(key.context()).copied();
+        [entry, context, state.recent_everything]
+            .into_iter()
+            .flatten()
+            .any(|asked| since <= asked)
     }
 
     /// Gives a claimed delivery back that came to nothing, which is due at once.
@@ -216,8 +256,18 @@ impl PurgeLedger {
             everything,
             ..
         } = &mut *state;
+        let is_paused = |pending: &Pending| now < pending.due && pending.pause > Duration::ZERO;
+        if !holds(Rule::DeliveredApart) && entries.values().any(|entry| is_paused(&entry.pending)) {
+            return Vec::new();
+        }
         let mut claimed = Vec::new();
-        for (digest, entry) in entries.iter_mut().filter(|(_, entry)| entry.pending.is_due(now)) {
+        // In an order of their own, so that the same inputs have the same effects.
+        let mut due: Vec<_> = entries
+            .iter_mut()
+            .filter(|(_, entry)| entry.pending.is_due_for(engine, now))
+            .collect();
+        due.sort_unstable_by_key(|(digest, _)| **digest);
+        for (digest, entry) in due {
             let key = Key::new(&entry.context, *digest);
             if can_reach(&key) {
                 entry.pending.claim = Some((engine, until));
@@ -228,12 +278,14 @@ impl PurgeLedger {
                 });
             }
         }
+        let mut contexts: Vec<_> = contexts.iter_mut().collect();
+        contexts.sort_unstable_by_key(|(context, _)| Arc::clone(context));
         let contexts = contexts
-            .iter_mut()
+            .into_iter()
             .map(|(context, pending)| (Target::Context(Arc::clone(context)), pending));
         let everything = everything.iter_mut().map(|pending| (Target::Everything, pending));
         for (target, pending) in contexts.chain(everything) {
-            if pending.is_due(now) && can_pass(&pending.slots) {
+            if pending.is_due_for(engine, now) && can_pass(&pending.slots) {
                 pending.claim = Some((engine, until));
                 claimed.push(Delivery {
                     target,
@@ -258,6 +310,11 @@ impl PurgeLedger {
 
     /// Whether an entry must be treated as missing.
     pub fn covers(&self, key: &Key) -> bool {
+        holds(Rule::PendingIsMissing) && self.is_pending(key)
+    }
+
+    /// Whether a purge of an entry is pending.
+    pub fn is_pending(&self, key: &Key) -> bool {
         if !self.any() {
             return false;
         }
@@ -289,7 +346,8 @@ impl PurgeLedger {
                 None => !is_known && !state.nodes.is_empty() && identity.is_some(),
             };
             state.nodes.insert(node.to_owned(), identity);
-            if may_have_forgotten {
+            let may_have_forgotten = may_have_forgotten && holds(Rule::OwedWhereForgotten);
+            if may_have_forgotten || !holds(Rule::RunIds) {
                 state.owe(since, now, slots)
             } else {
                 0
@@ -328,7 +386,34 @@ impl PurgeLedger {
             if pending.claim.is_some_and(|(by, _)| by == engine) {
                 pending.claim = None;
             }
+            if pending.reserved == Some(engine) {
+                pending.reserved = None;
+            }
         }
+    }
+
+    /// An engine ended: others have its connection ended by the server before they purge there.
+    pub fn abandon(&self, connection: Abandoned) {
+        let mut state = self.lock();
+        state.abandoned.push_back(connection);
+        if state.abandoned.len() > MOST_ABANDONED {
+            state.abandoned.pop_front();
+        }
+        self.has_abandoned.store(true, Ordering::Release);
+    }
+
+    /// Hands over the abandoned connections to a server.
+    pub fn adopt(&self, server: &str) -> Vec<Abandoned> {
+        if !self.has_abandoned.load(Ordering::Acquire) {
+            return Vec::new();
+        }
+        let mut state = self.lock();
+        let (adopted, rest) = mem::take(&mut state.abandoned)
+            .into_iter()
+            .partition(|connection: &Abandoned| connection.server == server);
+        state.abandoned = rest;
+        self.has_abandoned.store(!state.abandoned.is_empty(), Ordering::Release);
+        adopted.into()
     }
 
     fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
@@ -377,10 +462,9 @@ impl State {
         if let Some(pending) = self.pending_of(target) {
             // What is owed and asked for anew is no older than the new request.
             pending.owed = pending.owed.and(owed);
-            if stamp > pending.stamp {
-                pending.stamp = stamp;
-                pending.slots.insert_all(slots);
-            }
+            // Also of an older request: the newer one may concern other slots.
+            pending.stamp = pending.stamp.max(stamp);
+            pending.slots.insert_all(slots);
             pending.claim = None;
             if owed.is_none() && pending.pause == Duration::ZERO {
                 pending.due = pending.due.min(now);
@@ -398,6 +482,7 @@ impl State {
             due: now,
             pause: Duration::ZERO,
             claim: None,
+            reserved: None,
         };
         match target {
             Target::Entry(key) => {
@@ -483,7 +568,11 @@ impl State {
     }
 
     fn owe(&mut self, since: Moment, now: Moment, slots: &SlotSet) -> usize {
-        let recent = |asked: Moment| asked + RECENT >= since;
+        if slots.is_empty() {
+            // Such a node could not take them, so they would be pending for ever.
+            return 0;
+        }
+        let recent = |asked: Moment| asked + RECENT >= since || !holds(Rule::RecentForAMinute);
         let mut owed = Vec::new();
         for (digest, (context, asked)) in &self.recent_entries {
             let key = Key::new(context, *digest);
@@ -508,7 +597,7 @@ impl State {
 
     fn prune(&mut self, heard: Moment) {
         self.pruned_at = heard;
-        let recent = |asked: &Moment| *asked + RECENT >= heard;
+        let recent = |asked: &Moment| *asked + RECENT >= heard || !holds(Rule::RecentForAMinute);
         self.recent_entries.retain(|_, (_, asked)| recent(asked));
         self.recent_contexts.retain(|_, asked| recent(asked));
         self.recent_everything = self.recent_everything.filter(recent);

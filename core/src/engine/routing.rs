@@ -18,6 +18,7 @@ use super::{
     link::{Link, LinkId, Purpose},
     purge_ledger::Identity,
     resp::{self, Frame, Frames},
+    rules::{Rule, holds},
     slots::{SLOTS, SlotSet, slot_of},
     upkeep::{Lost, info_field},
 };
@@ -136,6 +137,11 @@ impl Engine {
     pub(super) fn add_link(&mut self, node: usize, purpose: Purpose, server: Server) -> LinkId {
         self.links.push(Link::new(node, purpose, server));
         LinkId(self.links.len() - 1)
+    }
+
+    /// Whether calls wait for the first map.
+    pub(super) const fn has_waiting(&self) -> bool {
+        matches!(&self.routing, Routing::Cluster(cluster) if !cluster.waiting.is_empty())
     }
 
     pub(super) const fn is_clustered(&self) -> bool {
@@ -281,18 +287,20 @@ impl Engine {
         };
         sentinels.current = (sentinels.current + 1) % sentinels.all.len();
         let (link, server) = (sentinels.link, sentinels.all[sentinels.current].clone());
-        let nobody_knows = sentinels.failures >= sentinels.all.len() && !sentinels.is_found;
+        let has_asked_all = sentinels.failures >= sentinels.all.len();
+        let is_found = sentinels.is_found;
         self.links[link.0].server = server;
-        if nobody_knows {
+        if !has_asked_all {
+            // The next has failed no attempt yet.
+            self.links[link.0].next_attempt = Some(turn.now);
+        } else if !is_found {
             // Calls wait for the first answer only.
             for link in [Some(self.nodes[0].main), self.nodes[0].bulk].into_iter().flatten() {
                 for command in self.links[link.0].give_up_first() {
+                    self.end_unsent(&command);
                     self.fail_command(command, Failure::Unavailable, turn);
                 }
             }
-        } else {
-            // The next has failed no attempt yet.
-            self.links[link.0].next_attempt = Some(turn.now);
         }
     }
 
@@ -420,7 +428,8 @@ impl Engine {
         };
         cluster.is_asking = false;
         let told = cluster.told_epoch.take();
-        let Some(ranges) = ranges.filter(|_| told.is_none_or(|told| told >= cluster.epoch)) else {
+        let Some(ranges) = ranges.filter(|_| told.is_none_or(|told| told >= cluster.epoch) || !holds(Rule::OldViews))
+        else {
             return self.refresh_soon(turn.now);
         };
         cluster.epoch = cluster.epoch.max(told.unwrap_or_default());
@@ -502,6 +511,9 @@ impl Engine {
 
     /// These slots have another primary: what was purged there is owed.
     fn owe(&mut self, heard_by: LinkId, slots: &SlotSet, now: Moment) {
+        if !holds(Rule::OwedWhereMoved) {
+            return;
+        }
         let since = self.links[heard_by.0].heard.min(self.heard());
         let owed = self.redis().ledger.owe(since, now, slots);
         self.note_owed(owed, now);

@@ -11,8 +11,10 @@ use super::{
     ConnectionId, Effect, Engine, Failure, Moment, Turn,
     address::{Credentials, error_code},
     command::Command,
-    link::{ATTEMPT_EVERY, Connection, LinkId, OVERDUE_TO_DROP, Purpose, Queued, Sent},
+    link::{Connection, LinkId, OVERDUE_TO_DROP, Purpose, Queued, Sent},
+    purge_ledger::Abandoned,
     resp::{self, Frame, Frames, Measure},
+    rules::{Rule, holds},
 };
 use crate::{
     events::{ConnectionEvent, Event, Operation as CallKind, Reason},
@@ -23,8 +25,6 @@ use crate::{
 const HEARTBEAT_FOR_COPIES: Duration = Duration::from_millis(500);
 /// How often where none do.
 const HEARTBEAT: Duration = Duration::from_secs(1);
-/// So many attempts to connect may be made beside each other.
-const MOST_ATTEMPTS: usize = 4;
 /// A link that stood for less is not replaced for having led to a replica: another attempt would lead there again.
 const SETTLED: Duration = Duration::from_secs(1);
 
@@ -34,6 +34,8 @@ pub(super) struct Lost {
     client: u64,
     /// The run of the server that knows it.
     run: Option<String>,
+    /// Puts without a lease among those writes.
+    puts: Vec<u64>,
 }
 
 impl Engine {
@@ -45,6 +47,9 @@ impl Engine {
             return self.fail_command(command, Failure::Unavailable, turn);
         }
         place.enqueued += 1;
+        if let Command::Set(_, short) = command {
+            *self.puts.entry(short).or_default() += 1;
+        }
         if place.purpose == Purpose::Bulk
             && let Some(key) = single_key(&self.calls, &command)
         {
@@ -62,6 +67,9 @@ impl Engine {
     /// calls holds across both.
     fn barrier(&self, link: LinkId, command: &Command) -> u64 {
         let node = &self.nodes[self.links[link.0].node];
+        if !holds(Rule::OrderAcrossLinks) {
+            return 0;
+        }
         match (self.links[link.0].purpose, command) {
             (Purpose::Bulk, _) => self.links[node.main.0].enqueued,
             (Purpose::Main, Command::Scan { .. }) => node.bulk.map_or(0, |bulk| self.links[bulk.0].enqueued),
@@ -79,6 +87,7 @@ impl Engine {
         let ended = other.map_or(u64::MAX, |other| self.links[other.0].ended);
         let place = &mut self.links[link.0];
         let Some(up) = &mut place.up else { return };
+        let mut unsent = Vec::new();
         while let Some(next) = place.queue.front() {
             if next.barrier > ended {
                 break;
@@ -92,11 +101,26 @@ impl Engine {
                 &mut up.knows_scripts,
                 &mut up.output,
             ) {
-                0 => place.ended += 1,
+                0 => {
+                    place.ended += 1;
+                    if let Command::Set(_, short) = command {
+                        unsent.push(short);
+                    }
+                }
                 replies => up.note_sent(command, replies, now),
             }
         }
         place.forget_ended_keys();
+        for short in unsent {
+            self.end_put(short);
+        }
+    }
+
+    /// A command of the queue is not sent.
+    pub(super) fn end_unsent(&mut self, command: &Command) {
+        if let Command::Set(_, short) = command {
+            self.end_put(*short);
+        }
     }
 
     /// Whether a call of this key waits or is in flight on the bulk link of its node.
@@ -106,6 +130,7 @@ impl Engine {
         };
         let place = &self.links[bulk.0];
         !place.keys.is_empty()
+            && holds(Rule::OrderAcrossLinks)
             && place
                 .keys
                 .get(&key.digest().short())
@@ -200,6 +225,9 @@ impl Engine {
         let Some(link) = self.by_connection.get(&id).copied() else {
             return;
         };
+        if !holds(Rule::ReadBeforeDeadline) {
+            self.judge_deadlines(turn);
+        }
         let Some(connection) = self.links[link.0].connection(id) else {
             return;
         };
@@ -303,6 +331,9 @@ impl Engine {
 
     /// Takes a reply of a link that stands.
     fn take_reply(&mut self, link: LinkId, command: Command, frame: &[u8], turn: &mut Turn<'_>) {
+        if let Command::Set(_, short) = command {
+            self.end_put(short);
+        }
         let head = Frames::new(frame).next_frame();
         if let Some(Frame::Error(error)) = head {
             return match &command {
@@ -311,7 +342,7 @@ impl Engine {
                         up.replication = None;
                     }
                 }
-                Command::Kill(_) => self.note_killed(error),
+                Command::Kill(client) => self.note_killed(link, *client, Some(error)),
                 Command::Primary(_) => self.take_primary(None, turn),
                 // Such a cluster does not tell; its map is taken as it is.
                 Command::Epoch => {}
@@ -328,7 +359,7 @@ impl Engine {
                 self.note_written(&calls);
                 self.take_fills(&calls, frame, turn);
             }
-            Command::Set(id) => {
+            Command::Set(id, _) => {
                 self.note_written(&[id]);
                 self.take_stored(id, true, turn);
             }
@@ -349,6 +380,7 @@ impl Engine {
                 };
                 self.take_unlinked_of_scan(scan, &context, deleted, turn);
             }
+            Command::Kill(client) => self.note_killed(link, client, None),
             Command::Scan { scan, .. } => self.take_page(scan, frame, turn),
             Command::OwnSlots(scan) => self.take_own_slots(scan, frame, turn),
             Command::Replication => self.take_replication(link, frame, turn),
@@ -367,7 +399,13 @@ impl Engine {
         }
     }
 
-    fn note_killed(&mut self, error: &[u8]) {
+    fn note_killed(&mut self, link: LinkId, client: u64, error: Option<&[u8]>) {
+        let node = self.links[link.0].node;
+        let ended = self.nodes[node].lost.extract_if(.., |lost| lost.client == client);
+        for short in ended.flat_map(|lost| lost.puts).collect::<Vec<_>>() {
+            self.end_put(short);
+        }
+        let Some(error) = error else { return };
         // A connection that is gone by itself needs not be ended.
         if &*error_code(error) == "NOPERM" && !self.told_fence {
             self.told_fence = true;
@@ -403,7 +441,7 @@ impl Engine {
             (Command::Replication, None) => connection.replication = info_field(frame, "master_replid"),
             // A user who may not have this, or a server that does not know it, is one without copies.
             (Command::Track, None) => connection.is_tracked = true,
-            (Command::Kill(_), Some(error)) => self.note_killed(error),
+            (Command::Kill(client), error) => self.note_killed(link, *client, error),
             _ => {}
         }
         let Some(connection) = self.links[link.0].connection(id) else {
@@ -427,11 +465,17 @@ impl Engine {
             return;
         };
         let run = connection.run.clone();
-        // Before anything else: a server that is another run by now knows none of them.
-        let lost = mem::take(&mut self.nodes[node].lost);
-        let kills: Vec<_> = lost
-            .into_iter()
-            .filter(|lost| lost.run.is_none() || run.is_none() || lost.run == run)
+        self.adopt(node);
+        // Before anything else: a server that is another run by now knows none of them. Until the server has answered
+        // they are not forgotten, because this connection may break too.
+        let is_known = |lost: &Lost| lost.run.is_none() || run.is_none() || lost.run == run;
+        let gone = self.nodes[node].lost.extract_if(.., |lost| !is_known(lost));
+        for short in gone.flat_map(|lost| lost.puts).collect::<Vec<_>>() {
+            self.end_put(short);
+        }
+        let kills: Vec<_> = self.nodes[node]
+            .lost
+            .iter()
             .map(|lost| Command::Kill(lost.client))
             .collect();
         if kills.is_empty() {
@@ -542,6 +586,9 @@ impl Engine {
             self.news.other.push(Event::Connection(ConnectionEvent::Lost));
         }
         let queue = mem::take(&mut self.links[link.0].queue);
+        for queued in &queue {
+            self.end_unsent(&queued.command);
+        }
         let unanswered = mem::take(&mut up.in_flight).into_iter().map(|sent| sent.command);
         self.links[link.0].end_all();
         let failure = if why == Reason::Timeout {
@@ -562,10 +609,16 @@ impl Engine {
 
     /// Has a connection that was lost ended by its server, if Redis may still execute what was written to it.
     fn fence(&mut self, link: LinkId, lost: &Connection, now: Moment) {
-        let Some(client) = lost
-            .client
-            .filter(|_| lost.in_flight.iter().any(|sent| sent.command.may_write()))
-        else {
+        let puts = lost.in_flight.iter().filter_map(|sent| match sent.command {
+            Command::Set(_, short) => Some(short),
+            _ => None,
+        });
+        let puts: Vec<_> = puts.collect();
+        let may_write = lost.in_flight.iter().any(|sent| sent.command.may_write());
+        let Some(client) = lost.client.filter(|_| may_write && holds(Rule::Fence)) else {
+            for short in puts {
+                self.end_put(short);
+            }
             return;
         };
         let place = &self.links[link.0];
@@ -574,12 +627,66 @@ impl Engine {
         node.lost.push(Lost {
             client,
             run: lost.run.clone(),
+            puts,
         });
         if let Some(other) = other
             && let Some(up) = &self.links[other.0].up
         {
             let id = up.id;
             self.write_now(other, id, vec![Command::Kill(client)], now);
+        }
+    }
+
+    /// Leaves connections with unanswered writes to the other engines of the process, which end them first.
+    pub(super) fn abandon_connections(&self) {
+        let ledger = &self.redis().ledger;
+        if !holds(Rule::AbandonedAreEnded) {
+            return;
+        }
+        for node in &self.nodes {
+            let server = self.links[node.main.0].server.address.to_string();
+            let links = [Some(node.main), node.bulk].into_iter().flatten();
+            let ups = links.filter_map(|link| self.links[link.0].up.as_ref());
+            let unanswered = ups.filter(|up| up.in_flight.iter().any(|sent| sent.command.may_write()));
+            let unanswered = unanswered.filter_map(|up| Some((up.client?, up.run.clone())));
+            let lost = node.lost.iter().map(|lost| (lost.client, lost.run.clone()));
+            for (client, run) in unanswered.chain(lost) {
+                ledger.abandon(Abandoned {
+                    server: server.clone(),
+                    client,
+                    run,
+                });
+            }
+        }
+    }
+
+    /// Takes over the connections to a node that other engines have abandoned.
+    fn adopt(&mut self, node: usize) {
+        let server = self.links[self.nodes[node].main.0].server.address.to_string();
+        let adopted = self.redis().ledger.adopt(&server).into_iter().map(|connection| Lost {
+            client: connection.client,
+            run: connection.run,
+            puts: Vec::new(),
+        });
+        let adopted: Vec<_> = adopted.collect();
+        self.nodes[node].lost.extend(adopted);
+    }
+
+    /// Has abandoned connections ended by the servers that are connected, before purges are sent there.
+    pub(super) fn end_abandoned(&mut self, now: Moment) {
+        for node in 0..self.nodes.len() {
+            let main = self.nodes[node].main;
+            let Some(up) = &self.links[main.0].up else { continue };
+            let id = up.id;
+            let known = self.nodes[node].lost.len();
+            self.adopt(node);
+            let kills: Vec<_> = self.nodes[node].lost[known..]
+                .iter()
+                .map(|lost| Command::Kill(lost.client))
+                .collect();
+            if !kills.is_empty() {
+                self.write_now(main, id, kills, now);
+            }
         }
     }
 
@@ -595,6 +702,7 @@ impl Engine {
             self.news.other.push(Event::Connection(ConnectionEvent::Closed));
         }
         for Sent { command, .. } in up.in_flight {
+            self.end_unsent(&command);
             self.fail_command(command, Failure::Broken, turn);
         }
         self.links[link.0].end_all();
@@ -614,6 +722,7 @@ impl Engine {
         // Where no second connection is to be had, the first serves.
         let main = self.nodes[self.links[link.0].node].main;
         for Queued { command, .. } in queue {
+            self.end_unsent(&command);
             if main == link {
                 self.fail_command(command, Failure::Unavailable, turn);
             } else {
@@ -646,7 +755,7 @@ impl Engine {
     fn strike_keys(&mut self, link: LinkId, command: &Command, now: Moment) {
         let ids: &[_] = match command {
             Command::Read { calls, .. } | Command::LookUp(calls) | Command::Fill(calls) => calls,
-            Command::Set(id) => std::slice::from_ref(id),
+            Command::Set(id, _) => std::slice::from_ref(id),
             _ => return,
         };
         let is_bulk = self.links[link.0].purpose == Purpose::Bulk;
@@ -685,12 +794,7 @@ impl Engine {
             self.drop_connection(link, id, Reason::Timeout, turn);
         }
         let place = &self.links[link.0];
-        let newest = place.attempts.iter().map(|attempt| attempt.since).max();
-        let is_due = match newest {
-            Some(newest) => place.attempts.len() < MOST_ATTEMPTS && newest + ATTEMPT_EVERY <= turn.now,
-            None => place.next_attempt.is_some_and(|next| next <= turn.now),
-        };
-        if is_due && place.is_wanted && place.up.is_none() {
+        if place.attempt_is_due_at().is_some_and(|due| due <= turn.now) {
             self.attempt(link, turn.now);
         }
     }
@@ -711,7 +815,7 @@ impl Engine {
                 _ => {}
             }
         }
-        let is_silent = up.silent >= OVERDUE_TO_DROP;
+        let is_silent = up.silent >= OVERDUE_TO_DROP && holds(Rule::SilentIsDropped);
         for scan in scans {
             self.fail_scan(scan, Failure::TimedOut, turn);
         }
@@ -733,6 +837,7 @@ impl Engine {
             let place = &mut self.links[link.0];
             if let Some(Queued { command, .. }) = place.queue.pop_front() {
                 place.ended += 1;
+                self.end_unsent(&command);
                 self.fail_command(command, Failure::TimedOut, turn);
             }
         }
@@ -743,6 +848,10 @@ impl Engine {
         let Some(up) = place.up.as_mut().filter(|up| up.next_heartbeat <= now) else {
             return;
         };
+        if !holds(Rule::Heartbeat) {
+            up.next_heartbeat = Moment::MAX;
+            return;
+        }
         up.next_heartbeat = now + if up.is_tracked { HEARTBEAT_FOR_COPIES } else { HEARTBEAT };
         let tells = place.purpose == Purpose::Main && up.replication.is_some();
         let command = if tells { Command::Replication } else { Command::Ping };
@@ -753,7 +862,8 @@ impl Engine {
     /// Whether copies that were read by a connection are trusted.
     pub(super) fn is_trusted(&self, owner: u32, now: Moment) -> bool {
         let up = self.links.iter().filter_map(|link| link.up.as_ref());
-        up.filter(|up| up.owner == owner).any(|up| now < up.trusted_until)
+        up.filter(|up| up.owner == owner || !holds(Rule::CopiesOfTheirLink))
+            .any(|up| now < up.trusted_until || !holds(Rule::TrustEnds))
     }
 
     /// Whether what is read by a link is copied.
@@ -765,19 +875,15 @@ impl Engine {
     pub(super) fn next_of_links(&self) -> Option<Moment> {
         let config = &self.redis().config;
         let moments = self.links.iter().flat_map(|link| {
-            let since = || link.attempts.iter().map(|attempt| attempt.since);
-            let expires = since().min().map(|oldest| oldest + config.connect_timeout);
-            let beside = since().max().filter(|_| link.attempts.len() < MOST_ATTEMPTS);
-            let attempts = expires.into_iter().chain(beside.map(|newest| newest + ATTEMPT_EVERY));
+            let oldest = link.attempts.iter().map(|attempt| attempt.since).min();
+            let expires = oldest.map(|oldest| oldest + config.connect_timeout);
+            let attempts = expires.into_iter().chain(link.attempt_is_due_at());
             let up = link.up.iter().flat_map(|up| {
                 let overdue = up.next_overdue(config.command_timeout);
                 overdue.into_iter().chain([up.next_heartbeat])
             });
             let queued = link.queue.front().map(|queued| queued.at + config.command_timeout);
-            attempts
-                .chain(up)
-                .chain(link.next_attempt.filter(|_| link.is_wanted))
-                .chain(queued)
+            attempts.chain(up).chain(queued)
         });
         moments.min()
     }
@@ -787,7 +893,7 @@ impl Engine {
 fn single_key<'a>(calls: &'a super::calls::Calls, command: &'a Command) -> Option<&'a Key> {
     let id = match command {
         Command::Read { calls: ids, .. } | Command::LookUp(ids) | Command::Fill(ids) => ids.first()?,
-        Command::Set(id) | Command::Release(id) => id,
+        Command::Set(id, _) | Command::Release(id) => id,
         Command::Unlink(purges) => return purges.first().map(|purge| &purge.key),
         _ => return None,
     };
