@@ -319,9 +319,6 @@ fn clear<'scope>(env: Env<'scope>, handle: &Rc<Handle>, [number, ..]: Arguments<
 
 /// Marks the cache closed, for all threads: later calls fail, and memory is emptied.
 fn mark_closed<'scope>(env: Env<'scope>, handle: &Rc<Handle>, _: Arguments<'scope>) -> Outcome<Value<'scope>> {
-    if !handle.cache().is_remote() && !handle.cache().is_closed() {
-        handle.cache().answer(Request::Clear)?;
-    }
     handle.cache().close();
     env.undefined()
 }

@@ -92,6 +92,8 @@ describe('a large text is the one that stands there', () => {
     expect(cache.peek('page', {})).toHaveLength(5_000)
     await cache.close()
     expect(cache.peek('page', {})).toBe(null)
+    const { entries, purges, purgedEntries } = cache.stats()
+    expect({ entries, purges, purgedEntries }).toEqual({ entries: 0, purges: 0, purgedEntries: 0 })
   })
 })
 
