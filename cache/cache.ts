@@ -359,6 +359,8 @@ export function socketOptions(options: Partial<CacheOptions>): SocketOptions {
 
 const SCOPE_NAMES = ['userId', 'rev'] as const
 const PUT_NAMES = ['userId', 'rev', 'ttl', 'lease'] as const
+/** Of a name that is no option an error shows so many characters. */
+const MAX_SHOWN = 64
 
 function writeCall(context: unknown, params: unknown, scope: unknown): string {
   if (scope === undefined) {
@@ -408,9 +410,11 @@ function readOptions<Name extends string>(path: string, options: unknown, names:
     throw codedError('ERR_MIZAN_OPTION', `${path} cannot be read: reading it threw an exception`)
   }
   if (unknownName !== undefined) {
-    const meant = nearest(unknownName, names)
+    const shown = unknownName.slice(0, MAX_SHOWN)
+    const meant = nearest(shown, names)
     const question = meant === undefined ? '' : `; did you mean ${meant}?`
-    throw codedError('ERR_MIZAN_OPTION', `${path}.${unknownName.slice(0, 64)} is not an option${question}`)
+    const quoted = JSON.stringify(shown)
+    throw codedError('ERR_MIZAN_OPTION', `${path}.${quoted.slice(1, -1)} is not an option${question}`)
   }
   return read
 }
