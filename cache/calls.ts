@@ -10,13 +10,15 @@ import { codedError } from './errors.ts'
 import { LocalTexts } from './local-texts.ts'
 import type { Answer, CacheOperations, FoundLookup } from './native.ts'
 import { PendingCalls } from './pending-calls.ts'
-import { afterPoll, now } from './scheduling.ts'
+import { afterPoll, now, startTimer, stopTimer } from './scheduling.ts'
 import { type SocketOptions, Sockets } from './sockets.ts'
 
 /** What is sent together; while it is on its way the next are written down. */
 const MOST_TOGETHER = 256
-/** A flush that is due for so many milliseconds is not waited for any more: whoever was to bring it may be gone. */
+/** Milliseconds after which a flush that is due is not waited for any more: whoever was to bring it may be gone. */
 const OVERDUE = 50
+/** Of many calls that wait every so many-th looks at the time, which costs as much as a call of the addon. */
+const LOOKS_EVERY = 16
 
 /** Lets the connections of a cache go that nobody holds any more. */
 const collected = new FinalizationRegistry<Sockets>((sockets) => sockets.abandon())
@@ -34,6 +36,8 @@ export class Calls {
   #lineCount = 0
   #gathered = 0
   #dueSince = 0
+  /** Flushes what an immediate that was lost should have. */
+  #overdue: ReturnType<typeof startTimer> | undefined
 
   constructor(operations: CacheOperations, options: SocketOptions) {
     this.operations = operations
@@ -51,11 +55,10 @@ export class Calls {
     }
     const number = this.#pending.next()
     const found = this.operations.get(canonical, number)
-    return found === undefined
-      ? this.#expect(number)
-      : found instanceof Promise
-        ? found
-        : attempt(() => this.texts.textOf(found))
+    if (found === undefined) {
+      return this.#expect(number)
+    }
+    return isRejection(found) ? Promise.resolve(found) : attempt(() => this.texts.textOf(found))
   }
 
   getBytes(canonical: string): Promise<Uint8Array | null> {
@@ -70,11 +73,10 @@ export class Calls {
     }
     const number = this.#pending.next()
     const found = this.operations.lookup(canonical, number)
-    return found === undefined
-      ? this.#expect(number)
-      : found instanceof Promise
-        ? found
-        : attempt(() => this.#toLookup(found))
+    if (found === undefined) {
+      return this.#expect(number)
+    }
+    return isRejection(found) ? Promise.resolve(found) : attempt(() => this.#toLookup(found))
   }
 
   put(canonical: string, value: unknown, ttl: unknown, lease: unknown): Promise<boolean> {
@@ -106,6 +108,9 @@ export class Calls {
       this.#sockets.close(number)
       this.#sockets.hold()
       await closed
+      stopTimer(this.#overdue)
+      this.#overdue = undefined
+      this.#sockets.rest()
     }
   }
 
@@ -149,11 +154,26 @@ export class Calls {
     if (this.#gathered === 1) {
       this.#dueSince = now()
       afterPoll(() => this.#flush())
+      this.#expectFlush()
       this.#sockets?.hold()
-    } else if (this.#gathered === MOST_TOGETHER || (isPowerOfTwo(this.#gathered) && now() - this.#dueSince > OVERDUE)) {
+    } else if (this.#gathered === MOST_TOGETHER || (this.#looksAtTime() && now() - this.#dueSince > OVERDUE)) {
       this.#flush()
     }
     return answer
+  }
+
+  /** Sees to a flush by a timer too, which most often is put off before it is due. */
+  #expectFlush(): void {
+    if (this.#overdue === undefined) {
+      this.#overdue = startTimer(() => this.#flush(), OVERDUE)
+      this.#overdue.unref()
+    } else {
+      this.#overdue.refresh()
+    }
+  }
+
+  #looksAtTime(): boolean {
+    return this.#gathered === 2 || this.#gathered % LOOKS_EVERY === 0
   }
 
   #settled<T>(number: number): Promise<T> {
@@ -190,7 +210,10 @@ function attempt<T>(find: () => T): Promise<T> {
   }
 }
 
-/** To look at the time costs as much as a call of the addon, so it is looked at seldom. */
-function isPowerOfTwo(count: number): boolean {
-  return (count & (count - 1)) === 0
+/**
+ * Whether the addon answered with a rejected promise. That is one of its own realm, and no instance of the `Promise` of a
+ * realm in which this module was evaluated (Jest, `node:vm`).
+ */
+function isRejection(found: unknown): found is Promise<never> {
+  return typeof found === 'object' && found !== null && !Array.isArray(found)
 }

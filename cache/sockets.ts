@@ -1,7 +1,8 @@
 /**
  * The sockets of one cache in one thread, and all else that its engine needs of the event loop.
  *
- * What arrives is handed to the engine where it was read to, and what the engine gives back is written. While no call is in flight nothing here keeps the process alive.
+ * What arrives is handed to the engine where it was read to, and what the engine gives back is written. While no call is
+ * in flight nothing here keeps the process alive.
  */
 
 import { createRequire } from 'node:module'
@@ -84,6 +85,15 @@ export class Sockets {
   /** Ends the engine; the call of this number is answered once it has ended. */
   close(number: number): void {
     this.#take(this.#operations.close(number, this.#settle, this.#tags, this.#effects))
+  }
+
+  /** Stops all timers: the engine has ended. */
+  rest(): void {
+    stopTimer(this.#wake)
+    stopTimer(this.#holder)
+    this.#wake = undefined
+    this.#holder = undefined
+    this.#isHeld = false
   }
 
   /** Nobody holds the cache any more: its connections go as soon as no purge is pending. */
@@ -274,7 +284,7 @@ export class Sockets {
     if (this.#operations.isIdle()) {
       this.#isAbandoned = false
       const number = this.#calls.next()
-      this.#calls.add(number, () => stopTimer(this.#wake))
+      this.#calls.add(number, () => afterPoll(() => this.rest()))
       this.close(number)
     }
   }

@@ -3,8 +3,11 @@
  * Prints what the calls came to.
  */
 
-import { createRequire } from 'node:module'
-import { runInNewContext } from 'node:vm'
+import { readFileSync } from 'node:fs'
+import { createRequire, syncBuiltinESMExports } from 'node:module'
+import { dirname } from 'node:path'
+import timers from 'node:timers'
+import { createContext, runInContext, runInNewContext } from 'node:vm'
 
 const [url, done] = process.argv.slice(2)
 const secret = 'a secret of the tests, 32 bytes or more'
@@ -95,6 +98,43 @@ switch (done) {
       credentials: runInNewContext('() => { throw new Error("no") }'),
     })
     console.log(await failing.get('user', params))
+    break
+  }
+  case 'a module of another realm': {
+    const requireHere = createRequire(import.meta.url)
+    const path = requireHere.resolve(entry)
+    const context = createContext({ process, performance, Buffer })
+    const evaluate = runInContext(
+      `(function (exports, require, module, __filename, __dirname) {${readFileSync(path, 'utf8')}\n})`,
+      context,
+    )
+    const module = { exports: /** @type {typeof import('@mizan/cache')} */ ({}) }
+    evaluate(module.exports, createRequire(path), module, path, dirname(path))
+    const { Cache } = module.exports
+    console.log(await use(new Cache({ secret, redisUrl: url })))
+    for (const options of [{}, { redisUrl: url }, { redisUrl: url, local: /** @type {const} */ (false) }]) {
+      const cache = new Cache({ secret, ...options })
+      await cache.put('user', {}, 'x')
+      await cache.close()
+      const calls = [cache.get('user', {}), cache.getBytes('user', {}), cache.lookup('user', {}), cache.purge('user')]
+      const ends = await Promise.allSettled(calls)
+      console.log(ends.map((end) => (end.status === 'rejected' ? end.reason.code : end.value)).join())
+    }
+    break
+  }
+  case 'lost immediates': {
+    const { setImmediate: real } = timers
+    let areLost = false
+    Object.assign(timers, {
+      setImmediate: (/** @type {() => void} */ callback) => (areLost ? undefined : real(callback)),
+    })
+    syncBuiltinESMExports()
+    const { Cache } = await import(entry)
+    const cache = new Cache({ secret, redisUrl: url, local: false })
+    await cache.put('user', {}, 'x')
+    areLost = true
+    const lost = [cache.get('user', {}), cache.put('user', { id: 2 }, 'y'), cache.get('user', {})]
+    console.log((await Promise.all(lost)).join())
     break
   }
   case 'a blocked thread': {

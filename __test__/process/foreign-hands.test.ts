@@ -38,6 +38,16 @@ test('objects, functions and errors of another realm', async () => {
   expect(await run('another realm')).toEqual(['true x', 'null'])
 })
 
+const CLOSED = Array.from({ length: 4 }, () => 'ERR_MIZAN_CLOSED').join()
+
+test('a module that is evaluated in another realm than its addon, as Jest does', async () => {
+  expect(await run('a module of another realm')).toEqual([USED, CLOSED, CLOSED, CLOSED])
+})
+
+test('a call whose immediate was lost is sent all the same', async () => {
+  expect(await run('lost immediates')).toEqual(['x,true,x'])
+})
+
 test('a thread that is blocked for longer than the deadline sees no timeout that Redis did not cause', async () => {
   expect(await run('a blocked thread')).toEqual(["Set(1) { 'x' } 0"])
 })
