@@ -142,8 +142,12 @@ export class Calls {
       const [lines, count] = [this.#lines, this.#lineCount]
       this.#lines = ''
       this.#lineCount = 0
-      if (!this.operations.reads(lines, this.#firstNumber)) {
-        this.#pending.reject(this.#firstNumber, count, codedError('ERR_MIZAN_CLOSED', 'the cache was closed'))
+      try {
+        if (!this.operations.reads(lines, this.#firstNumber)) {
+          this.#pending.reject(this.#firstNumber, count, codedError('ERR_MIZAN_CLOSED', 'the cache was closed'))
+        }
+      } catch (error) {
+        this.#pending.reject(this.#firstNumber, count, error)
       }
     }
   }

@@ -78,20 +78,14 @@ export class PendingCalls {
     }
   }
 
-  /** Rejects all calls. */
-  rejectAll(error: unknown): void {
-    for (const [number, resolve] of this.#resolvers.entries()) {
-      if (resolve !== undefined) {
-        this.#take(number)(Promise.reject(error) as never)
-      }
-    }
-  }
-
   #take(number: number): Resolve {
     const resolve = this.#resolvers[number]
+    if (resolve === undefined) {
+      return ignore
+    }
     this.#resolvers[number] = undefined
     this.#count -= 1
-    return resolve ?? ignore
+    return resolve
   }
 }
 

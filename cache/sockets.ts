@@ -165,8 +165,7 @@ export class Sockets {
           for (const connection of [...this.#sockets.keys()]) {
             this.#destroy(connection)
           }
-          this.#calls.rejectAll(effects[at + 1])
-          at += 2
+          at += 1
       }
     }
   }

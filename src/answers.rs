@@ -6,7 +6,10 @@
 
 use std::cell::RefCell;
 
-use mizan_cache_core::engine::{Answer, Answers, Ticket};
+use mizan_cache_core::{
+    engine::{Answer, Answers, Ticket},
+    error::Error,
+};
 
 use crate::{
     js::{Env, Outcome, Value},
@@ -22,26 +25,38 @@ const HELD: u32 = 3;
 const HIT: u32 = 4;
 const MISS: u32 = 5;
 
-/// Which reads are to be answered with bytes, by their tickets.
-#[derive(Default)]
-pub struct BytesWanted(RefCell<Vec<bool>>);
+/// What a call's value is answered as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// A string, where it is a value.
+    Text,
+    /// A `Uint8Array` of its own.
+    Bytes,
+}
 
-impl BytesWanted {
-    /// Notes what a read of this ticket is answered with.
-    pub fn note(&self, ticket: Ticket, wants_bytes: bool) {
-        let mut wanted = self.0.borrow_mut();
+/// The calls that the engine has and has not answered, by their tickets.
+#[derive(Default)]
+pub struct Unanswered(RefCell<Vec<Option<Wanted>>>);
+
+impl Unanswered {
+    /// Notes a call that the engine is given.
+    pub fn note(&self, ticket: Ticket, wanted: Wanted) {
+        let mut calls = self.0.borrow_mut();
         let place = ticket as usize;
-        if place >= wanted.len() {
-            if !wants_bytes {
-                return;
-            }
-            wanted.resize(place + 1, false);
+        if place >= calls.len() {
+            calls.resize(place + 1, None);
         }
-        wanted[place] = wants_bytes;
+        calls[place] = Some(wanted);
     }
 
-    fn of(&self, ticket: Ticket) -> bool {
-        self.0.borrow().get(ticket as usize).copied().unwrap_or(false)
+    /// Takes a call out; `None` if it was answered before.
+    fn take(&self, ticket: Ticket) -> Option<Wanted> {
+        self.0.borrow_mut().get_mut(ticket as usize)?.take()
+    }
+
+    fn take_all(&self) -> impl Iterator<Item = Ticket> {
+        let calls = (0..).zip(self.0.take());
+        calls.filter_map(|(ticket, call)| call.map(|_| ticket))
     }
 }
 
@@ -50,17 +65,17 @@ pub struct Collector<'scope, 'handle> {
     env: Env<'scope>,
     tags: Vec<u32>,
     values: Vec<Value<'scope>>,
-    wanted: &'handle BytesWanted,
+    unanswered: &'handle Unanswered,
 }
 
 impl<'scope, 'handle> Collector<'scope, 'handle> {
     /// A collector without answers.
-    pub const fn new(env: Env<'scope>, wanted: &'handle BytesWanted) -> Self {
+    pub const fn new(env: Env<'scope>, unanswered: &'handle Unanswered) -> Self {
         Self {
             env,
             tags: Vec::new(),
             values: Vec::new(),
-            wanted,
+            unanswered,
         }
     }
 
@@ -74,10 +89,18 @@ impl<'scope, 'handle> Collector<'scope, 'handle> {
         Ok(())
     }
 
-    fn value(&self, ticket: Ticket, answer: Answer<'_>) -> (u32, Outcome<Value<'scope>>) {
+    /// Rejects every call that the engine has not answered.
+    pub fn reject_all(&mut self, error: &Error) -> Outcome<()> {
+        for ticket in self.unanswered.take_all() {
+            self.put(ticket, REJECTED, self.env.error(error)?);
+        }
+        Ok(())
+    }
+
+    fn value(&self, wanted: Wanted, answer: Answer<'_>) -> (u32, Outcome<Value<'scope>>) {
         let env = self.env;
         match answer {
-            Answer::Value(Some(value)) if self.wanted.of(ticket) => (RESOLVED, env.bytes(value)),
+            Answer::Value(Some(value)) if wanted == Wanted::Bytes => (RESOLVED, env.bytes(value)),
             Answer::Value(Some(value)) => (RESOLVED, text(env, value)),
             Answer::Value(None) | Answer::Closed => (RESOLVED, env.null()),
             Answer::Hit(value) => (HIT, text(env, value)),
@@ -97,7 +120,10 @@ impl<'scope, 'handle> Collector<'scope, 'handle> {
 
 impl Answers for Collector<'_, '_> {
     fn answer(&mut self, ticket: Ticket, answer: Answer<'_>) {
-        match self.value(ticket, answer) {
+        let Some(wanted) = self.unanswered.take(ticket) else {
+            return;
+        };
+        match self.value(wanted, answer) {
             (code, Ok(value)) => self.put(ticket, code, value),
             (_, Err(failure)) => {
                 // Where even this fails the environment is being torn down, and nobody waits any more.

@@ -2,6 +2,7 @@
 
 use std::{
     cell::{Cell, RefCell},
+    mem,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::LazyLock,
     time::Instant,
@@ -10,11 +11,12 @@ use std::{
 use bytes::Bytes;
 use mizan_cache_core::{
     engine::{Answers, Effect, Engine, Moment, Operation, Ticket, address::Address},
+    key::Digest,
     shared_cache::{Request, SharedCache},
 };
 
 use crate::{
-    answers::{BytesWanted, Collector},
+    answers::{Collector, Unanswered, Wanted},
     default_cache::Held,
     events::message,
     js::{Env, Outcome, Value, internal},
@@ -40,14 +42,22 @@ pub struct Receiver<'scope> {
     pub effects: Value<'scope>,
 }
 
+/// A call that waits for the next `flush`.
+struct Queued {
+    ticket: Ticket,
+    operation: Operation,
+    wanted: Wanted,
+}
+
 /// A cache in one environment.
 pub struct Handle {
     /// The cache.
     pub held: Held,
     engine: Option<RefCell<Engine>>,
-    queue: RefCell<Vec<(Ticket, Operation)>>,
-    /// Which reads are answered with bytes.
-    pub wanted: BytesWanted,
+    queue: RefCell<Vec<Queued>>,
+    /// Whether the queue has a call that changes an entry.
+    queue_has_changes: Cell<bool>,
+    unanswered: Unanswered,
     /// The large value that was found in memory last, until its text is asked for.
     pub found: Cell<Option<Bytes>>,
 }
@@ -60,7 +70,8 @@ impl Handle {
             held,
             engine,
             queue: RefCell::default(),
-            wanted: BytesWanted::default(),
+            queue_has_changes: Cell::new(false),
+            unanswered: Unanswered::default(),
             found: Cell::default(),
         }
     }
@@ -76,27 +87,86 @@ impl Handle {
     }
 
     /// Takes a call, which is sent by the next `flush`.
-    pub fn queue(&self, ticket: Ticket, request: Request<'_>, wants_bytes: bool) -> Outcome<()> {
+    pub fn queue(&self, ticket: Ticket, request: Request<'_>, wanted: Wanted) -> Outcome<()> {
         let operation = self.cache().operation(request)?;
-        self.queue_operation(ticket, operation, wants_bytes);
+        self.queue_operation(ticket, operation, wanted);
         Ok(())
     }
 
     /// Takes an operation, which is sent by the next `flush`.
-    pub fn queue_operation(&self, ticket: Ticket, operation: Operation, wants_bytes: bool) {
-        if matches!(operation, Operation::Get(_)) {
-            self.wanted.note(ticket, wants_bytes);
+    pub fn queue_operation(&self, ticket: Ticket, operation: Operation, wanted: Wanted) {
+        if matches!(
+            operation,
+            Operation::Set { .. } | Operation::Discard(_) | Operation::Purge(_)
+        ) {
+            self.queue_has_changes.set(true);
         }
-        self.queue.borrow_mut().push((ticket, operation));
+        self.queue.borrow_mut().push(Queued {
+            ticket,
+            operation,
+            wanted,
+        });
+    }
+
+    /// Takes reads under consecutive tickets; none of them where one is an error.
+    pub fn queue_reads(&self, first: Ticket, reads: impl Iterator<Item = Outcome<(Operation, Wanted)>>) -> Outcome<()> {
+        let mut queue = self.queue.borrow_mut();
+        let before = queue.len();
+        for (ticket, read) in (first..).zip(reads) {
+            match read {
+                Ok((operation, wanted)) => queue.push(Queued {
+                    ticket,
+                    operation,
+                    wanted,
+                }),
+                Err(failure) => {
+                    queue.truncate(before);
+                    return Err(failure);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the next `flush` sends a call of this very entry that changes it. Calls of one key are done in their order,
+    /// so a copy of what stands there is no answer to a later call.
+    pub fn is_to_change(&self, digest: &Digest) -> bool {
+        self.queue_has_changes.get()
+            && self.queue.borrow().iter().any(|queued| match &queued.operation {
+                Operation::Set { key, .. } => key.digest() == digest,
+                Operation::Discard(keys) | Operation::Purge(keys) => keys.iter().any(|key| key.digest() == digest),
+                _ => false,
+            })
     }
 
     /// Sends what was taken.
     pub fn flush<'scope>(&self, env: Env<'scope>, receiver: Receiver<'scope>) -> Outcome<Value<'scope>> {
         let queue = self.queue.take();
-        self.run(env, receiver, |engine, answers| engine.submit(queue, now(), answers))
+        self.queue_has_changes.set(false);
+        for queued in &queue {
+            self.unanswered.note(queued.ticket, queued.wanted);
+        }
+        let operations = queue.into_iter().map(|queued| (queued.ticket, queued.operation));
+        self.run(env, receiver, |engine, answers| {
+            engine.submit(operations, now(), answers);
+        })
+    }
+
+    /// Ends the engine, which then answers under this ticket.
+    pub fn close<'scope>(
+        &self,
+        env: Env<'scope>,
+        receiver: Receiver<'scope>,
+        ticket: Ticket,
+    ) -> Outcome<Value<'scope>> {
+        self.unanswered.note(ticket, Wanted::Text);
+        self.run(env, receiver, |engine, answers| engine.close(ticket, now(), answers))
     }
 
     /// Runs the engine, and hands over what came of it. The number of the parts of effects.
+    ///
+    /// Where that fails, by a panic or otherwise, the calls that the engine has are rejected, and a new one takes its place.
+    /// What it had not done of its purges stays in the ledger. Calls that wait for the next `flush` are not concerned.
     pub fn run<'scope>(
         &self,
         env: Env<'scope>,
@@ -107,22 +177,29 @@ impl Handle {
             return Err(internal("a call of Redis on a cache in memory").into());
         };
         let mut engine = engine.try_borrow_mut().map_err(|_| internal("the engine is in use"))?;
-        let mut collector = Collector::new(env, &self.wanted);
+        let mut collector = Collector::new(env, &self.unanswered);
         let mut effects = Effects {
             env,
             array: receiver.effects,
             count: 0,
             capacity: receiver.effects.array_length()?,
         };
-        let called = catch_unwind(AssertUnwindSafe(|| call(&mut engine, &mut collector)));
-        if called.is_err() {
-            // What it had not done of its purges stays in the ledger; the promises are all rejected.
-            *engine = new_engine(&self.held);
-            effects.put(&[env.string("panicked")?, env.error(&internal("a panic"))?])?;
-            return env.small(effects.count);
-        }
-        for effect in engine.effects() {
-            effects.add(effect)?;
+        let called = catch_unwind(AssertUnwindSafe(|| {
+            call(&mut engine, &mut collector);
+            engine.effects().into_iter().try_for_each(|effect| effects.add(effect))
+        }));
+        let failure = match called {
+            Ok(Ok(())) => None,
+            Ok(Err(failure)) => Some(failure.into_error(env)),
+            Err(_) => Some(internal("a panic")),
+        };
+        if let Some(error) = failure {
+            let broken = mem::replace(&mut *engine, new_engine(&self.held));
+            // Whatever broke it may break its end too.
+            let _ = catch_unwind(AssertUnwindSafe(|| drop(broken)));
+            collector.reject_all(&error)?;
+            effects.count = 0;
+            effects.put(&[env.string("restarted")?])?;
         }
         // What JavaScript does with answers may call the engine again.
         drop(engine);

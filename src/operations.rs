@@ -13,12 +13,14 @@ use mizan_cache_core::{
     error::{Error, ErrorCode},
     events::Reason,
     histogram::{BOUNDS, Histogram},
+    key::Digest,
     lease::{LeaseToken, Lookup},
     memory::Versioned,
     shared_cache::{PutOptions, Reply, Request},
 };
 
 use crate::{
+    answers::Wanted,
     default_cache::Held,
     handle::{Handle, Receiver, now},
     js::{ARGUMENTS, Body, Env, Kind, Outcome, Value, internal},
@@ -83,23 +85,23 @@ fn run<'scope>(
     handle: &Handle,
     number: Value<'scope>,
     request: Request<'_>,
-    wants_bytes: bool,
+    wanted: Wanted,
 ) -> Outcome<Value<'scope>> {
     if let Err(error) = handle.cache().check_open() {
         return env.rejection(&error);
     }
     if handle.cache().is_remote() {
-        handle.queue(ticket(number)?, request, wants_bytes)?;
+        handle.queue(ticket(number)?, request, wanted)?;
         return env.undefined();
     }
     if let Request::Get(canonical) | Request::Lookup(canonical) = request
-        && !wants_bytes
+        && wanted == Wanted::Text
         && let Some(Versioned { value, version }) = handle.cache().peek(canonical)
     {
         return found(env, handle, value, version).or_else(|failure| env.rejection(&failure.into_error(env)));
     }
     let answer = match handle.cache().answer(request)? {
-        Reply::Value(Some(value)) if wants_bytes => env.bytes(&value),
+        Reply::Value(Some(value)) if wanted == Wanted::Bytes => env.bytes(&value),
         Reply::Value(Some(value)) | Reply::Lookup(Lookup::Hit(value)) => text(env, &value),
         // One of the two is `null`.
         Reply::Lookup(Lookup::Leased(lease)) => env.array(&[env.string(lease.as_str())?, env.null()?]),
@@ -159,8 +161,15 @@ fn copy(handle: &Handle, canonical: &Canonical) -> Option<Versioned> {
     if handle.cache().is_closed() {
         return None;
     }
-    let digest = handle.cache().signer().digest(canonical);
-    handle.engine(|engine| engine.peek(&digest, canonical.context(), now()))?
+    copy_of(handle, &handle.cache().signer().digest(canonical), canonical.context())
+}
+
+/// A copy in this thread, unless a call that waits to be sent changes what it is of.
+fn copy_of(handle: &Handle, digest: &Digest, context: &str) -> Option<Versioned> {
+    if handle.is_to_change(digest) {
+        return None;
+    }
+    handle.engine(|engine| engine.peek(digest, context, now())).flatten()
 }
 
 fn peek<'scope>(env: Env<'scope>, handle: &Rc<Handle>, [canonical, ..]: Arguments<'scope>) -> Outcome<Value<'scope>> {
@@ -194,23 +203,20 @@ fn read_copy_or_queue<'scope>(
     handle: &Handle,
     [canonical, number, ..]: Arguments<'scope>,
     operation: fn(mizan_cache_core::key::Key) -> Operation,
-    wants_bytes: bool,
+    wanted: Wanted,
 ) -> Outcome<Value<'scope>> {
     let canonical = read_canonical(canonical)?;
     if let Err(error) = handle.cache().check_open() {
         return env.rejection(&error);
     }
     let key = handle.cache().key(&canonical);
-    let copy = handle
-        .engine(|engine| engine.peek(key.digest(), key.context(), now()))
-        .flatten();
-    match copy {
-        Some(Versioned { value, .. }) if wants_bytes => env.bytes(&value),
+    match copy_of(handle, key.digest(), key.context()) {
+        Some(Versioned { value, .. }) if wanted == Wanted::Bytes => env.bytes(&value),
         Some(Versioned { value, version }) => {
             found(env, handle, value, version).or_else(|failure| env.rejection(&failure.into_error(env)))
         }
         None => {
-            handle.queue_operation(ticket(number)?, operation(key), wants_bytes);
+            handle.queue_operation(ticket(number)?, operation(key), wanted);
             env.undefined()
         }
     }
@@ -218,26 +224,44 @@ fn read_copy_or_queue<'scope>(
 
 fn get<'scope>(env: Env<'scope>, handle: &Rc<Handle>, arguments: Arguments<'scope>) -> Outcome<Value<'scope>> {
     if handle.cache().has_copies() {
-        return read_copy_or_queue(env, handle, arguments, Operation::Get, false);
+        return read_copy_or_queue(env, handle, arguments, Operation::Get, Wanted::Text);
     }
     let [canonical, number, ..] = arguments;
-    run(env, handle, number, Request::Get(&read_canonical(canonical)?), false)
+    run(
+        env,
+        handle,
+        number,
+        Request::Get(&read_canonical(canonical)?),
+        Wanted::Text,
+    )
 }
 
 fn get_bytes<'scope>(env: Env<'scope>, handle: &Rc<Handle>, arguments: Arguments<'scope>) -> Outcome<Value<'scope>> {
     if handle.cache().has_copies() {
-        return read_copy_or_queue(env, handle, arguments, Operation::Get, true);
+        return read_copy_or_queue(env, handle, arguments, Operation::Get, Wanted::Bytes);
     }
     let [canonical, number, ..] = arguments;
-    run(env, handle, number, Request::Get(&read_canonical(canonical)?), true)
+    run(
+        env,
+        handle,
+        number,
+        Request::Get(&read_canonical(canonical)?),
+        Wanted::Bytes,
+    )
 }
 
 fn lookup<'scope>(env: Env<'scope>, handle: &Rc<Handle>, arguments: Arguments<'scope>) -> Outcome<Value<'scope>> {
     if handle.cache().has_copies() {
-        return read_copy_or_queue(env, handle, arguments, Operation::Lookup, false);
+        return read_copy_or_queue(env, handle, arguments, Operation::Lookup, Wanted::Text);
     }
     let [canonical, number, ..] = arguments;
-    run(env, handle, number, Request::Lookup(&read_canonical(canonical)?), false)
+    run(
+        env,
+        handle,
+        number,
+        Request::Lookup(&read_canonical(canonical)?),
+        Wanted::Text,
+    )
 }
 
 /// Reads of one turn: lines of a letter (text, bytes or a lookup) and a canonical form, under consecutive numbers.
@@ -251,17 +275,18 @@ fn reads<'scope>(
         return env.boolean(false);
     }
     let lines = lines.ascii()?;
-    for (number, line) in (ticket(first)?..).zip(lines.split_inclusive(|byte| *byte == b'\n')) {
+    let reads = lines.split_inclusive(|byte| *byte == b'\n').map(|line| {
         let [kind, form @ .., b'\n'] = line else {
             return Err(internal("a read that is no line").into());
         };
         let key = cache.key(&canonical_of(form.to_vec())?);
-        let operation = match kind {
-            b'l' => Operation::Lookup(key),
-            _ => Operation::Get(key),
-        };
-        handle.queue_operation(number, operation, *kind == b'b');
-    }
+        Ok(match kind {
+            b'l' => (Operation::Lookup(key), Wanted::Text),
+            b'b' => (Operation::Get(key), Wanted::Bytes),
+            _ => (Operation::Get(key), Wanted::Text),
+        })
+    });
+    handle.queue_reads(ticket(first)?, reads)?;
     env.boolean(true)
 }
 
@@ -276,7 +301,13 @@ fn put<'scope>(
         ttl: read_ttl(ttl)?,
         lease: read_lease(lease)?,
     };
-    run(env, handle, number, Request::Put(&canonical, value, options), false)
+    run(
+        env,
+        handle,
+        number,
+        Request::Put(&canonical, value, options),
+        Wanted::Text,
+    )
 }
 
 fn release<'scope>(
@@ -286,7 +317,7 @@ fn release<'scope>(
 ) -> Outcome<Value<'scope>> {
     let canonical = read_canonical(canonical)?;
     match read_lease(lease)? {
-        Some(lease) => run(env, handle, number, Request::Release(&canonical, lease), false),
+        Some(lease) => run(env, handle, number, Request::Release(&canonical, lease), Wanted::Text),
         None => Err(no_lease().into()),
     }
 }
@@ -296,7 +327,13 @@ fn purge_entry<'scope>(
     handle: &Rc<Handle>,
     [canonical, number, ..]: Arguments<'scope>,
 ) -> Outcome<Value<'scope>> {
-    run(env, handle, number, Request::Purge(&read_canonical(canonical)?), false)
+    run(
+        env,
+        handle,
+        number,
+        Request::Purge(&read_canonical(canonical)?),
+        Wanted::Text,
+    )
 }
 
 fn purge_context<'scope>(
@@ -309,12 +346,12 @@ fn purge_context<'scope>(
         handle,
         number,
         Request::PurgeContext(&read_context(context)?),
-        false,
+        Wanted::Text,
     )
 }
 
 fn clear<'scope>(env: Env<'scope>, handle: &Rc<Handle>, [number, ..]: Arguments<'scope>) -> Outcome<Value<'scope>> {
-    run(env, handle, number, Request::Clear, false)
+    run(env, handle, number, Request::Clear, Wanted::Text)
 }
 
 /// Marks the cache closed, for all threads: later calls fail, and memory is emptied.
@@ -408,10 +445,7 @@ fn close<'scope>(
     handle: &Rc<Handle>,
     [number, settle, tags, effects, ..]: Arguments<'scope>,
 ) -> Outcome<Value<'scope>> {
-    let number = ticket(number)?;
-    handle.run(env, Receiver { settle, tags, effects }, |engine, answers| {
-        engine.close(number, now(), answers);
-    })
+    handle.close(env, Receiver { settle, tags, effects }, ticket(number)?)
 }
 
 fn is_idle<'scope>(env: Env<'scope>, handle: &Rc<Handle>, _: Arguments<'scope>) -> Outcome<Value<'scope>> {

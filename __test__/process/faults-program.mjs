@@ -17,22 +17,24 @@ if (fault === 'readFreed') {
     console.log(`a call: ${/** @type {NodeJS.ErrnoException} */ (error).code}`)
   }
   const cache = openCache({ secret, redisUrl: 'redis://127.0.0.1:1' })
-  /** @type {number[]} */
-  const codes = []
+  /** @type {string[]} */
+  const settled = []
   const [tags, effects] = [new Int32Array(64), new Array(64).fill(undefined)]
-  const settle = (/** @type {unknown[]} */ ...answers) => {
-    for (const index of answers.keys()) codes.push((tags[index] ?? 0) % CODES)
+  const settle = (/** @type {any[]} */ ...answers) => {
+    for (const [index, answer] of answers.entries()) {
+      const tag = tags[index] ?? 0
+      settled.push(`${Math.floor(tag / CODES)} ${tag % CODES === REJECTED ? answer.code : 'resolved'}`)
+    }
   }
   const canonical = canonicalForm('user', {})
   cache.get(canonical, 0)
   cache.purgeEntry(canonical, 1)
   cache.flush(settle, tags, effects)
-  const parts = cache.panicLater(settle, tags, effects)
-  console.log(`a call of the engine: ${effects.slice(0, parts).map((part) => part.code ?? part)}`)
-  console.log(`its purge: ${cache.stats().pendingPurges} pending, ${cache.stats().inFlight} in flight`)
   cache.get(canonical, 2)
+  const parts = cache.panicLater(settle, tags, effects)
+  console.log(`a call of the engine: ${effects.slice(0, parts)}, ${settled}`)
+  console.log(`its purge: ${cache.stats().pendingPurges} pending, ${cache.stats().inFlight} in flight`)
+  settled.length = 0
   cache.flush(settle, tags, effects)
-  console.log(
-    `and goes on: ${codes.includes(REJECTED) ? 'rejected' : effects.includes('open') ? 'connects' : 'nothing'}`,
-  )
+  console.log(`and goes on: ${effects.includes('open') ? 'connects' : 'nothing'}, ${settled}`)
 }

@@ -49,6 +49,30 @@ describe('a copy', () => {
     expect(bytes).toBeGreaterThan(0)
   })
 
+  test.each<[string, string | null, (cache: Cache) => Promise<unknown>]>([
+    ['a put', 'new', (cache) => cache.put('user', { id: 1 }, 'new')],
+    ['a put of too large a value', null, (cache) => cache.put('user', { id: 1 }, 'x'.repeat(1_001))],
+    ['a purge', null, (cache) => cache.purge('user', { id: 1 })],
+  ])('is no answer to what is asked after %s in the same turn', async (_, expected, change) => {
+    const cache = await openWithCopy({ maxValueBytes: 1_000 })
+    await cache.put('other', {}, 'copied')
+    await cache.get('other', {})
+    const changed = change(cache)
+    expect(cache.peek('user', { id: 1 })).toBeNull()
+    const reads = [cache.get('user', { id: 1 }), cache.lookup('user', { id: 1 }), cache.getBytes('user', { id: 1 })]
+    const [text, found, bytes] = await Promise.all(reads)
+    expect([text, (found as { value: unknown }).value]).toEqual([expected, expected])
+    expect(bytes).toEqual(expected === null ? null : new TextEncoder().encode(expected))
+    await changed
+  })
+
+  test('of another entry answers beside a change', async () => {
+    const cache = await openWithCopy()
+    const changes = [cache.put('user', { id: 2 }, 'x'), cache.purge('user', { id: 3 }), cache.purge('other')]
+    expect(cache.peek('user', { id: 1 })).toBe('old')
+    await Promise.all(changes)
+  })
+
   test('is kept of what each kind of read brings, one by one and together', async () => {
     const cache = open()
     const ids = [0, 1, 2, 3, 4, 5]
