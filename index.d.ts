@@ -92,7 +92,8 @@ interface CacheOptions {
   tls?: TlsOptions | undefined;
   /**
   * Who asks: called for each connection, for passwords that expire. A URL must then name none. What it throws, or gives
-  * that is no password, fails that attempt to connect.
+  * that is no password, fails that attempt to connect. Of the default cache each thread asks its own function, which it
+  * gave to {@link configureCache}.
   */
   credentials?: (() => Credentials | Promise<Credentials>) | undefined;
   /** Seconds that a value may be served, spread by ± 10 %; 86,400 (a day) by default, at most 315,360,000. */
@@ -231,7 +232,7 @@ declare class Cache {
   * `undefined` or `null`: all entries of the context, of all users and revisions; a scope is then checked, but has no
   * effect. Revokes the leases of what it deletes.
   *
-  * @returns How many entries went, leases included; 0 also where the purge was kept because Redis cannot be had.
+  * @returns How many entries went, leases included; 0 also where the purge is pending because Redis cannot be had.
   */
   purge(context: string, params?: Params | null, scope?: Scope): Promise<number>;
   /** Deletes all entries of this protocol, of every context, and nothing else; returns how many went. */
@@ -251,7 +252,8 @@ declare class Cache {
 /**
 * Sets the process's default cache and returns it. Its worker threads share it: where the options equal those of the
 * present default, this is the same cache; otherwise it replaces the default, and whoever holds the old one keeps it.
-* Closing it closes it for all of them.
+* Closing it closes it for all of them. A thread has no function of another: with `credentials` each thread that uses the
+* default cache calls this itself.
 *
 * @param options - As for {@link Cache}. Without `redisUrl`, `cluster` and `sentinel`, `MIZAN_CACHE_REDIS_URL` is taken
 * from the environment if it is set; without `secret`, `MIZAN_CACHE_SECRET`.

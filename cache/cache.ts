@@ -80,7 +80,8 @@ export interface CacheOptions {
   tls?: TlsOptions | undefined
   /**
    * Who asks: called for each connection, for passwords that expire. A URL must then name none. What it throws, or gives
-   * that is no password, fails that attempt to connect.
+   * that is no password, fails that attempt to connect. Of the default cache each thread asks its own function, which it
+   * gave to {@link configureCache}.
    */
   credentials?: (() => Credentials | Promise<Credentials>) | undefined
   /** Seconds that a value may be served, spread by ± 10 %; 86,400 (a day) by default, at most 315,360,000. */
@@ -303,7 +304,7 @@ export class Cache {
    * `undefined` or `null`: all entries of the context, of all users and revisions; a scope is then checked, but has no
    * effect. Revokes the leases of what it deletes.
    *
-   * @returns How many entries went, leases included; 0 also where the purge was kept because Redis cannot be had.
+   * @returns How many entries went, leases included; 0 also where the purge is pending because Redis cannot be had.
    */
   purge(context: string, params?: Params | null, scope?: Scope): Promise<number> {
     const calls = Cache.#of(this)

@@ -114,6 +114,11 @@ export class Calls {
     }
   }
 
+  /** Takes what later connections are made with. */
+  connectBy(options: SocketOptions): void {
+    this.#sockets?.connectBy(options)
+  }
+
   /** A call that the addon answers at once, or takes under a number. */
   #call<T>(take: (number: number) => Answer<T>): Promise<T> {
     this.#tellReads()

@@ -13,7 +13,8 @@ let current: Calls | undefined
 function currentCalls(): Calls {
   const id = native.currentId()
   if (current === undefined || current.operations.id !== id) {
-    current = new Calls(native.currentDefault(), socketOptions({}))
+    const [operations, tls] = native.currentDefault()
+    current = new Calls(operations, { tls, credentials: undefined })
   }
   return current
 }
@@ -23,7 +24,8 @@ const defaultCache = toCache(currentCalls)
 /**
  * Sets the process's default cache and returns it. Its worker threads share it: where the options equal those of the
  * present default, this is the same cache; otherwise it replaces the default, and whoever holds the old one keeps it.
- * Closing it closes it for all of them.
+ * Closing it closes it for all of them. A thread has no function of another: with `credentials` each thread that uses the
+ * default cache calls this itself.
  *
  * @param options - As for {@link Cache}. Without `redisUrl`, `cluster` and `sentinel`, `MIZAN_CACHE_REDIS_URL` is taken
  * from the environment if it is set; without `secret`, `MIZAN_CACHE_SECRET`.
@@ -35,7 +37,10 @@ export function configureCache(options: Partial<CacheOptions> = {}): Cache {
     'MIZAN_CACHE_SECRET',
   ])
   const found = native.configureDefault(options, MIZAN_CACHE_REDIS_URL || undefined, MIZAN_CACHE_SECRET || undefined)
-  if (current?.operations.id !== found.id) {
+  if (current?.operations.id === found.id) {
+    // Functions are equal to no others: the newest is asked.
+    current.connectBy(socketOptions(options))
+  } else {
     current = new Calls(found, socketOptions(options))
   }
   const calls = current

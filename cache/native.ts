@@ -2,6 +2,7 @@
 
 import { createRequire } from 'node:module'
 import type { CacheStats } from './cache.ts'
+import type { TlsOptions } from './sockets.ts'
 
 /**
  * An answer; a rejected promise where the cache was closed; or `undefined` where the answer is still to come, under the
@@ -85,8 +86,8 @@ interface Native {
   configureDefault(options: unknown, fallbackUrl: unknown, fallbackSecret: unknown): CacheOperations
   /** The id of the process's default cache; 0 while there is none. */
   currentId(): number
-  /** The process's default cache, in this thread. */
-  currentDefault(): CacheOperations
+  /** The process's default cache, in this thread, and the certificates of whoever configured it. */
+  currentDefault(): [operations: CacheOperations, tls: TlsOptions]
 }
 
 /** The platforms whose addon may fit. An addon for the wrong C library does not load, so the next one is tried. */

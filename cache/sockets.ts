@@ -8,6 +8,7 @@
 import { createRequire } from 'node:module'
 import type { Socket, TcpNetConnectOpts } from 'node:net'
 import type { ConnectionOptions } from 'node:tls'
+import { pick } from '../common/pick.ts'
 import { type CoreEvent, report } from './diagnostics.ts'
 import type { CacheOperations, Settle } from './native.ts'
 import type { PendingCalls } from './pending-calls.ts'
@@ -50,6 +51,8 @@ const EFFECT_PARTS = 512
 /** The longest time that a timer can have. */
 const LONGEST_TIMER = 2_147_483_647
 
+const TLS_NAMES = ['ca', 'cert', 'key', 'servername'] as const
+
 // Loaded with the first connection: they take as long to load as all the rest of the package.
 const load = createRequire(import.meta.url)
 const net = () => load('node:net') as typeof import('node:net')
@@ -60,7 +63,7 @@ type Wake = ReturnType<typeof startTimer>
 export class Sockets {
   readonly #operations: CacheOperations
   readonly #calls: PendingCalls
-  readonly #options: SocketOptions
+  #options: SocketOptions
   readonly #sockets = new Map<number, Socket>()
   readonly #tags = new Int32Array(ANSWERS_TOGETHER)
   readonly #settle: Settle
@@ -85,6 +88,11 @@ export class Sockets {
   /** Ends the engine; the call of this number is answered once it has ended. */
   close(number: number): void {
     this.#take(this.#operations.close(number, this.#settle, this.#tags, this.#effects))
+  }
+
+  /** Takes what later connections are made with. */
+  connectBy(options: SocketOptions): void {
+    this.#options = options
   }
 
   /** Stops all timers: the engine has ended. */
@@ -188,7 +196,8 @@ export class Sockets {
             ? this.#openTls(host, port, onread)
             : net().connect({ host, port, noDelay: true, onread })
     } catch (error) {
-      afterPoll(() => this.#lose(connection, reasonOf(error)))
+      // Certificates that cannot be read.
+      afterPoll(() => this.#tellClosed(connection, reasonOf(error)))
       return
     }
     this.#sockets.set(connection, socket)
@@ -199,7 +208,7 @@ export class Sockets {
         socket.destroy()
         return
       }
-      this.#greet(connection, asked).catch(() => this.#destroy(connection))
+      void this.#greet(connection, asked)
     })
     socket.on('error', (error) => {
       failure = error
@@ -210,7 +219,7 @@ export class Sockets {
   }
 
   #openTls(host: string, port: number, onread: TcpNetConnectOpts['onread']): Socket {
-    const { ca, cert, key, servername } = this.#options.tls ?? {}
+    const { ca, cert, key, servername } = pick(this.#options.tls ?? {}, TLS_NAMES)
     const options: ConnectionOptions & Pick<TcpNetConnectOpts, 'onread' | 'noDelay'> = { host, port, onread }
     const name = servername ?? (net().isIP(host) === 0 ? host : undefined)
     if (name !== undefined) options.servername = name
@@ -223,7 +232,7 @@ export class Sockets {
   async #askForCredentials(): Promise<Credentials | undefined> {
     try {
       const given = await this.#options.credentials?.()
-      const { username, password } = given as Credentials
+      const { username, password } = pick(given as Credentials, ['username', 'password'])
       const isWord = (word: unknown) => typeof word === 'string'
       return isWord(password) && (username === undefined || isWord(username)) ? { username, password } : undefined
     } catch {
@@ -240,11 +249,11 @@ export class Sockets {
       }
       if (given === undefined) {
         this.#destroy(connection)
-        this.#take(this.#operations.closed(connection, 'credentials', this.#settle, this.#tags, this.#effects))
+        this.#tellClosed(connection, 'credentials')
         return
       }
     }
-    const { username = null, password = null } = given ?? {}
+    const [username, password] = given === undefined ? [null, null] : [given.username ?? null, given.password]
     this.#take(this.#operations.opened(connection, username, password, this.#settle, this.#tags, this.#effects))
   }
 
@@ -265,8 +274,12 @@ export class Sockets {
 
   #lose(connection: number, reason: string): void {
     if (this.#sockets.delete(connection)) {
-      this.#take(this.#operations.closed(connection, reason, this.#settle, this.#tags, this.#effects))
+      this.#tellClosed(connection, reason)
     }
+  }
+
+  #tellClosed(connection: number, reason: string): void {
+    this.#take(this.#operations.closed(connection, reason, this.#settle, this.#tags, this.#effects))
   }
 
   #wakeIn(milliseconds: number): void {

@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use mizan_cache_core::{
-    config::Config,
+    config::{BackendConfig, Config, TlsConfig},
     error::{Error, ErrorCode},
     shared_cache::SharedCache,
 };
@@ -76,16 +76,22 @@ pub fn current_id() -> u64 {
     CURRENT.load(SeqCst)
 }
 
-/// The default cache.
+/// The default cache, and with what certificates its TLS connections are made.
 ///
 /// # Errors
 /// `NotConfigured` if there is none yet.
-pub fn current() -> Result<Held, Error> {
+pub fn current() -> Result<(Held, TlsConfig), Error> {
     let none = || {
         Error::new(
             ErrorCode::NotConfigured,
             "no default cache yet: call configureCache first",
         )
     };
-    lock().as_ref().map(|present| present.held.clone()).ok_or_else(none)
+    let default = lock();
+    let present = default.as_ref().ok_or_else(none)?;
+    let tls = match &present.config.backend {
+        BackendConfig::Redis(redis) => redis.tls.clone(),
+        BackendConfig::Memory { .. } => TlsConfig::default(),
+    };
+    Ok((present.held.clone(), tls))
 }

@@ -109,6 +109,21 @@ fn current_id<'scope>(env: Env<'scope>, _: &Rc<()>, _: Arguments<'scope>) -> Out
     env.count(default_cache::current_id())
 }
 
+/// The default cache, and the certificates that whoever configured it gave: of those of another thread JavaScript has none.
 fn current_default<'scope>(env: Env<'scope>, _: &Rc<()>, _: Arguments<'scope>) -> Outcome<Value<'scope>> {
-    operations(env, default_cache::current()?)
+    let (held, certificates) = default_cache::current()?;
+    let tls = env.object()?;
+    for (name, pem) in [
+        (c"ca", certificates.ca),
+        (c"cert", certificates.cert),
+        (c"key", certificates.key),
+    ] {
+        if let Some(pem) = pem {
+            tls.define(name, env.bytes(&pem)?)?;
+        }
+    }
+    if let Some(servername) = certificates.servername {
+        tls.define(c"servername", env.string(&servername)?)?;
+    }
+    env.array(&[operations(env, held)?, tls])
 }

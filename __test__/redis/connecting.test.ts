@@ -1,10 +1,13 @@
 /** How a connection is made, and what is said where it cannot be. */
 
 import { subscribe, unsubscribe } from 'node:diagnostics_channel'
+import { once } from 'node:events'
 import { createServer } from 'node:net'
+import { Worker } from 'node:worker_threads'
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
+import { cacheGet, configureCache } from '../../cache/index.ts'
 import { eventually } from '../support/eventually.ts'
-import { openCache } from '../support/redis-cache.ts'
+import { openCache, SECRET } from '../support/redis-cache.ts'
 import { type Certificates, makeCertificates } from '../support/redis-certificates.ts'
 import { findFreePort, type Observer, RedisServer } from '../support/redis-server.ts'
 
@@ -71,6 +74,38 @@ describe('credentials', () => {
     expect(reasons).toEqual(['credentials'])
   })
 
+  test('of the default cache are those that were given last', async () => {
+    const asked: string[] = []
+    const configure = (name: string) => {
+      const credentials = () => {
+        asked.push(name)
+        return { password: 'any' }
+      }
+      return configureCache({ secret: SECRET, redisUrl: server.url, credentials })
+    }
+    onTestFinished(() => configure('last').close())
+    configure('first')
+    configure('second')
+    await cacheGet('user', {})
+    expect(asked).toEqual(['second'])
+  })
+
+  test('name no user that somebody gave to every object', async () => {
+    const sent: string[] = []
+    const fake = createServer((socket) => void socket.on('data', (data) => sent.push(String(data))))
+    const port = await findFreePort()
+    await new Promise<void>((resolve) => fake.listen(port, '127.0.0.1', resolve))
+    onTestFinished(() => void fake.close())
+    const everybodys = Object.prototype as { username?: string }
+    onTestFinished(() => void delete everybodys.username)
+    const cache = openCache({ redisUrl: `redis://127.0.0.1:${port}`, credentials: () => ({ password: 'x' }) })
+    everybodys.username = 'attacker'
+    const read = cache.get('user', {})
+    await eventually('it says hello', () => sent.length > 0)
+    expect(sent[0]).toMatch(/AUTH\r\n\$7\r\ndefault\r\n/)
+    await read
+  })
+
   test('beside a password in the URL are an error', () => {
     const credentials = () => ({ password: 'x' })
     expect(() => openCache({ redisUrl: 'redis://:secret@127.0.0.1:1', credentials })).toThrow(/options\.redisUrl/)
@@ -132,6 +167,25 @@ describe('a connection that cannot be made says why', () => {
     expect(await reasonAt({ redisUrl: secure.url })).toBe('certificate')
     const tls = { ca: certificates.authority, servername: 'other.example' }
     expect(await reasonAt({ redisUrl: secure.url, tls })).toBe('certificate')
+  })
+
+  test('the certificate to show is none', async () => {
+    const tls = { ca: certificates.authority, cert: 'no PEM', key: 'no PEM' }
+    expect(await reasonAt({ redisUrl: secure.url, tls })).toBe('certificate')
+  })
+
+  test('a thread that only uses the default cache has its certificates', async () => {
+    const tls = { ca: certificates.authority }
+    const cache = configureCache({ secret: SECRET, redisUrl: secure.url, tls })
+    onTestFinished(() => cache.close())
+    await cache.put('user', {}, 'of main')
+    const built = new URL('../../dist/index.mjs', import.meta.url).href
+    const program = `
+      const { parentPort } = require('node:worker_threads')
+      import('${built}').then(async ({ cacheGet }) => parentPort.postMessage(await cacheGet('user', {})))`
+    const worker = new Worker(program, { eval: true })
+    onTestFinished(() => void worker.terminate())
+    expect(await once(worker, 'message')).toEqual(['of main'])
   })
 
   test('the password is wrong', async () => {
