@@ -66,6 +66,24 @@ describe('a copy', () => {
     await changed
   })
 
+  test.each<[string, (cache: Cache) => Promise<unknown>]>([
+    ['a put', (cache) => cache.put('user', { id: 1 }, 'new')],
+    ['a purge', (cache) => cache.purge('user', { id: 1 })],
+  ])('is no answer to what is asked after %s was sent', async (_, change) => {
+    const paused = await RedisServer.start()
+    try {
+      const cache = await openWithCopy({ redisUrl: paused.url, commandTimeoutMs: 60_000 })
+      await paused.pause()
+      const changed = change(cache)
+      await new Promise((resolve) => setImmediate(() => setImmediate(resolve)))
+      expect(cache.peek('user', { id: 1 })).toBeNull()
+      paused.resume()
+      await changed
+    } finally {
+      await paused.stop()
+    }
+  })
+
   test('of another entry answers beside a change', async () => {
     const cache = await openWithCopy()
     const changes = [cache.put('user', { id: 2 }, 'x'), cache.purge('user', { id: 3 }), cache.purge('other')]

@@ -80,12 +80,16 @@ impl Engine {
                 was_read: false,
                 is_refused: false,
             },
-            Operation::Set { key, value, ttl, lease } => Asked::Set {
-                ttl: ttl.unwrap_or_else(|| self.spread_ttl()),
-                key,
-                value,
-                lease: lease.filter(|_| holds(Rule::FillCompares)),
-            },
+            Operation::Set { key, value, ttl, lease } => {
+                // So that a later read goes behind it.
+                self.redis().drop_copies(|copies| copies.drop_entry(&key));
+                Asked::Set {
+                    ttl: ttl.unwrap_or_else(|| self.spread_ttl()),
+                    key,
+                    value,
+                    lease: lease.filter(|_| holds(Rule::FillCompares)),
+                }
+            }
             Operation::Release(key, lease) => Asked::Release { key, lease },
             Operation::Purge(keys) => return self.take_purge(ticket, &keys, false, batch, turn),
             Operation::Discard(keys) => return self.take_purge(ticket, &keys, true, batch, turn),
@@ -322,6 +326,7 @@ impl Engine {
         }
         batch.purge_calls += 1;
         for key in keys {
+            self.redis().drop_copies(|copies| copies.drop_entry(key));
             let stamp = self.redis().ledger.ask(&Target::Entry(key.clone()), turn.now);
             let purge = EntryPurge {
                 key: key.clone(),
